@@ -1,0 +1,1 @@
+from .loop import Loop, new_event_loop

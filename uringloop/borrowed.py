@@ -1,0 +1,40 @@
+"""Everything that is taken from asyncio without being documented there.
+
+The one place to look when a new Python breaks the loop; tests/test_borrowed.py checks that each name is still
+there and still does what is expected of it. What asyncio exports (`asyncio.Handle`, `asyncio.Transport`, ...) is
+imported where it is used.
+"""
+
+import inspect
+from asyncio import base_events, coroutines, events, format_helpers, sslproto, staggered, trsock
+from collections.abc import Callable
+from typing import Any
+
+TransportSocket = trsock.TransportSocket
+"""What `get_extra_info('socket')` returns: a socket that cannot be read from or written to behind our back."""
+
+staggered_race = staggered.staggered_race
+"""Runs coroutines with a delay between their starts until one succeeds (RFC 8305, Happy Eyeballs)."""
+
+SSLProtocol = sslproto.SSLProtocol
+"""TLS between a transport and a protocol."""
+
+get_running_loop = events._get_running_loop
+"""The running loop of this thread, or None. (Setting it is documented for implementers; asking is not.)"""
+
+is_debug_mode: Callable[[], bool] = coroutines._is_debug_mode
+"""Whether new loops start in debug mode: PYTHONASYNCIODEBUG, or python -X dev."""
+
+_format_callback = format_helpers._format_callback_source
+_FORMAT_TAKES_DEBUG = "debug" in inspect.signature(_format_callback).parameters
+
+
+def describe_callback(callback: Callable[..., object], args: tuple[Any, ...], debug: bool) -> str:
+    """Return a callback with its arguments and source line, as asyncio's log messages have it."""
+    options = {"debug": debug} if _FORMAT_TAKES_DEBUG else {}
+    return str(_format_callback(callback, args, **options))
+
+
+def describe_handle(handle: object) -> str:
+    """Return a handle, or the task that it steps, as the log of slow callbacks has it."""
+    return str(base_events._format_handle(handle))

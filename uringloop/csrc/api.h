@@ -1,0 +1,48 @@
+/* What Python sees of the engine. build_ffi.py hands this text to cffi as it stands, so it holds
+ * declarations only: no include, no guard, no condition.
+ *
+ * Results are 0 or a count on success and -errno on failure, as in liburing. Sizes are bytes, times seconds.
+ * A key names one operation in flight; it comes back in the completion. Key 0 is the engine's own.
+ * A ticket says where an operation was staged; ul_cancel() needs it to know whether the kernel has seen it. */
+
+typedef struct ul_engine ul_engine;
+
+/* setup.c: the ring's life */
+ul_engine *ul_new(void);
+int ul_open(ul_engine *e, unsigned sq_entries, unsigned cq_entries);
+int ul_enable(ul_engine *e);
+int ul_owned_here(ul_engine *e);
+int ul_register_fd(ul_engine *e);
+void ul_unregister_fd(ul_engine *e);
+unsigned ul_features(const ul_engine *e);
+int ul_has_opcode(ul_engine *e, unsigned opcode);
+int ul_self_test(ul_engine *e);
+void ul_close(ul_engine *e);
+void ul_abandon(ul_engine *e);
+void ul_free(ul_engine *e);
+
+/* buffers.c: memory lent to the kernel for receives */
+int ul_pool_open(ul_engine *e, unsigned count, unsigned size);
+int ul_pool_attach(ul_engine *e);
+void *ul_pool_memory(ul_engine *e);
+
+/* stage.c: one function for each kernel operation; each answers with a ticket or -ENOMEM */
+int64_t ul_stage_recv(ul_engine *e, uint64_t key, int fd, void *buffer, size_t size);
+int64_t ul_stage_recv_pooled(ul_engine *e, uint64_t key, int fd, unsigned size);
+int64_t ul_stage_recv_multishot(ul_engine *e, uint64_t key, int fd);
+int64_t ul_stage_recvmsg(ul_engine *e, uint64_t key, int fd, void *message);
+int64_t ul_stage_send(ul_engine *e, uint64_t key, int fd, const void *data, size_t size);
+int64_t ul_stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size);
+int64_t ul_stage_accept_multishot(ul_engine *e, uint64_t key, int fd);
+int64_t ul_stage_connect(ul_engine *e, uint64_t key, int fd, const void *address, unsigned size);
+int64_t ul_stage_poll(ul_engine *e, uint64_t key, int fd, unsigned events, int multishot);
+int ul_cancel(ul_engine *e, uint64_t key, int64_t ticket);
+
+/* turn.c: the kernel entry */
+void ul_no_iowait(ul_engine *e, int enabled);
+int ul_turn(ul_engine *e, double timeout);
+int ul_flush(ul_engine *e);
+int ul_harvest(ul_engine *e);
+int ul_cancel_all(ul_engine *e);
+int64_t *ul_events(ul_engine *e);
+unsigned ul_staged(const ul_engine *e);

@@ -1,0 +1,171 @@
+/* Staging: each function writes one submission entry. Nothing here enters the kernel, except ul_cancel(). */
+#include "engine.h"
+
+#include <sys/socket.h>
+
+#define FIRST_CAPACITY 64
+#define MOST_ENTERS 1000 /* to finish one cancel; a bound against traffic that never lets up */
+
+struct io_uring_sqe *ul_stage(struct ul_engine *e, uint8_t opcode, uint64_t key, int fd)
+{
+    if (e->staged_tail == e->staged_capacity) {
+        unsigned capacity = e->staged_capacity ? e->staged_capacity * 2 : FIRST_CAPACITY;
+        struct io_uring_sqe *grown = realloc(e->staged, capacity * sizeof(*grown));
+        if (!grown)
+            return NULL;
+        e->staged = grown;
+        e->staged_capacity = capacity;
+    }
+    struct io_uring_sqe *sqe = &e->staged[e->staged_tail++];
+    memset(sqe, 0, sizeof(*sqe));
+    sqe->opcode = opcode;
+    sqe->fd = fd;
+    sqe->user_data = key;
+    return sqe;
+}
+
+static int64_t stage_memory(ul_engine *e, uint8_t opcode, uint64_t key, int fd, const void *memory, unsigned size,
+                            unsigned message_flags)
+{
+    struct io_uring_sqe *sqe = ul_stage(e, opcode, key, fd);
+    if (!sqe)
+        return -ENOMEM;
+    sqe->addr = (uint64_t)(uintptr_t)memory;
+    sqe->len = size;
+    sqe->msg_flags = message_flags;
+    return ul_last_ticket(e);
+}
+
+/* A transfer is at most this long, as read(2) and send(2) have it: the length of an entry has 32 bits. */
+static unsigned clamp_size(size_t size)
+{
+    return size > 0x7ffff000 ? 0x7ffff000 : (unsigned)size;
+}
+
+int64_t ul_stage_recv(ul_engine *e, uint64_t key, int fd, void *buffer, size_t size)
+{
+    return stage_memory(e, IORING_OP_RECV, key, fd, buffer, clamp_size(size), 0);
+}
+
+static int64_t stage_pooled(ul_engine *e, uint64_t key, int fd, unsigned size, uint16_t receive_flags)
+{
+    struct io_uring_sqe *sqe = ul_stage(e, IORING_OP_RECV, key, fd);
+    if (!sqe)
+        return -ENOMEM;
+    sqe->flags = IOSQE_BUFFER_SELECT;
+    sqe->buf_group = UL_POOL_GROUP;
+    sqe->len = size;
+    sqe->ioprio = receive_flags;
+    return ul_last_ticket(e);
+}
+
+int64_t ul_stage_recv_pooled(ul_engine *e, uint64_t key, int fd, unsigned size)
+{
+    return stage_pooled(e, key, fd, size, 0);
+}
+
+/* Length 0: kernels before 6.17 refuse any other for a multishot receive. */
+int64_t ul_stage_recv_multishot(ul_engine *e, uint64_t key, int fd)
+{
+    return stage_pooled(e, key, fd, 0, IORING_RECV_MULTISHOT);
+}
+
+int64_t ul_stage_recvmsg(ul_engine *e, uint64_t key, int fd, void *message)
+{
+    return stage_memory(e, IORING_OP_RECVMSG, key, fd, message, 1, 0);
+}
+
+/* MSG_WAITALL: the kernel goes on by itself until everything is sent, so a send is answered once. */
+int64_t ul_stage_send(ul_engine *e, uint64_t key, int fd, const void *data, size_t size)
+{
+    return stage_memory(e, IORING_OP_SEND, key, fd, data, clamp_size(size), MSG_NOSIGNAL | MSG_WAITALL);
+}
+
+static int64_t stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size, uint16_t flags)
+{
+    struct io_uring_sqe *sqe = ul_stage(e, IORING_OP_ACCEPT, key, fd);
+    if (!sqe)
+        return -ENOMEM;
+    sqe->addr = (uint64_t)(uintptr_t)address;
+    sqe->addr2 = (uint64_t)(uintptr_t)address_size;
+    sqe->accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+    sqe->ioprio = flags;
+    return ul_last_ticket(e);
+}
+
+int64_t ul_stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size)
+{
+    return stage_accept(e, key, fd, address, address_size, 0);
+}
+
+/* Without addresses: they would all be written to the same place. */
+int64_t ul_stage_accept_multishot(ul_engine *e, uint64_t key, int fd)
+{
+    return stage_accept(e, key, fd, NULL, NULL, IORING_ACCEPT_MULTISHOT);
+}
+
+int64_t ul_stage_connect(ul_engine *e, uint64_t key, int fd, const void *address, unsigned size)
+{
+    struct io_uring_sqe *sqe = ul_stage(e, IORING_OP_CONNECT, key, fd);
+    if (!sqe)
+        return -ENOMEM;
+    sqe->addr = (uint64_t)(uintptr_t)address;
+    sqe->off = size;
+    return ul_last_ticket(e);
+}
+
+int64_t ul_stage_poll(ul_engine *e, uint64_t key, int fd, unsigned events, int multishot)
+{
+    struct io_uring_sqe *sqe = ul_stage(e, IORING_OP_POLL_ADD, key, fd);
+    if (!sqe)
+        return -ENOMEM;
+    sqe->poll32_events = events;
+    sqe->len = multishot ? IORING_POLL_ADD_MULTI : 0;
+    return ul_last_ticket(e);
+}
+
+static int drop(struct ul_engine *e, struct io_uring_sqe *sqe)
+{
+    if (e->dropped_count == e->dropped_capacity) {
+        unsigned capacity = e->dropped_capacity ? e->dropped_capacity * 2 : FIRST_CAPACITY;
+        uint64_t *grown = realloc(e->dropped, capacity * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        e->dropped = grown;
+        e->dropped_capacity = capacity;
+    }
+    e->dropped[e->dropped_count++] = sqe->user_data;
+    sqe->opcode = UL_DROPPED;
+    return 0;
+}
+
+/* Has the kernel posted this operation's last completion? */
+static bool finished(const struct ul_engine *e, uint64_t key)
+{
+    const struct io_uring_cq *cq = &e->ring.cq;
+    unsigned tail = io_uring_smp_load_acquire(cq->ktail);
+    for (unsigned head = *cq->khead; head != tail; head++) {
+        const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
+        if (cqe->user_data == key && !(cqe->flags & IORING_CQE_F_MORE))
+            return true;
+    }
+    return false;
+}
+
+/* Takes an operation back: one that is only staged never reaches the kernel; one in flight is cancelled at once,
+ * so that on return the kernel holds neither its file nor its memory. Either way it gets its last completion.
+ * The kernel does a limited share of its deferred work at each enter, so one enter may not reach ours. */
+int ul_cancel(ul_engine *e, uint64_t key, int64_t ticket)
+{
+    if (ticket >= e->first_ticket)
+        return drop(e, &e->staged[e->staged_head + (unsigned)(ticket - e->first_ticket)]);
+    struct io_uring_sqe *sqe = ul_stage(e, IORING_OP_ASYNC_CANCEL, 0, -1);
+    if (!sqe)
+        return -ENOMEM;
+    sqe->addr = key;
+    sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+    int result = ul_flush(e);
+    for (int enters = 1; result == 0 && enters < MOST_ENTERS && ul_work_pending(e) && !finished(e, key); enters++)
+        result = ul_flush(e);
+    return result;
+}

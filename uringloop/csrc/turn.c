@@ -1,0 +1,143 @@
+/* The kernel entry: submit what is staged, wait, and harvest the completions into a flat array. */
+#include "engine.h"
+
+#include <math.h>
+
+#define NS_PER_S 1000000000LL
+#define LONGEST_WAIT 1e9 /* seconds; longer than any process lives, and far from overflowing */
+
+void ul_no_iowait(ul_engine *e, int enabled)
+{
+    e->enter_flags = enabled ? IORING_ENTER_NO_IOWAIT : 0;
+}
+
+bool ul_work_pending(const struct ul_engine *e)
+{
+    return IO_URING_READ_ONCE(*e->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+static bool completions_ready(const struct ul_engine *e)
+{
+    return e->dropped_count || io_uring_smp_load_acquire(e->ring.cq.ktail) != *e->ring.cq.khead;
+}
+
+/* Moves staged entries into the SQ as far as it has room. Returns how many entries the kernel has to fetch. */
+static unsigned publish(struct ul_engine *e)
+{
+    struct io_uring_sq *sq = &e->ring.sq;
+    unsigned head = io_uring_smp_load_acquire(sq->khead);
+    while (e->staged_head != e->staged_tail && e->sq_tail - head < sq->ring_entries) {
+        struct io_uring_sqe *sqe = &e->staged[e->staged_head++];
+        e->first_ticket++;
+        if (sqe->opcode != UL_DROPPED)
+            sq->sqes[e->sq_tail++ & sq->ring_mask] = *sqe;
+    }
+    if (e->staged_head == e->staged_tail)
+        e->staged_head = e->staged_tail = 0;
+    io_uring_smp_store_release(sq->ktail, e->sq_tail);
+    return e->sq_tail - head;
+}
+
+/* One io_uring_enter. timeout: seconds, 0 to wait for nothing, negative to wait without a limit. */
+static int enter(struct ul_engine *e, unsigned to_submit, double timeout)
+{
+    struct __kernel_timespec limit;
+    struct io_uring_getevents_arg argument = {0};
+    unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | e->enter_flags;
+    int fd = e->ring.ring_fd;
+    if (e->registered_fd) {
+        fd = e->registered_index;
+        flags |= IORING_ENTER_REGISTERED_RING;
+    }
+    if (timeout > 0) {
+        long long ns = (long long)ceil(fmin(timeout, LONGEST_WAIT) * (double)NS_PER_S);
+        limit.tv_sec = ns / NS_PER_S;
+        limit.tv_nsec = ns % NS_PER_S;
+        argument.ts = (uint64_t)(uintptr_t)&limit;
+    }
+    return io_uring_enter2((unsigned)fd, to_submit, timeout != 0 ? 1 : 0, flags, (sigset_t *)&argument,
+                           sizeof(argument));
+}
+
+/* Not errors of the ring: the wait timed out or was interrupted by a signal, or the kernel wants the completions
+ * reaped or memory freed before it takes more entries. What was not taken stays in the SQ for the next enter. */
+static bool passing(int result)
+{
+    return result == -ETIME || result == -EINTR || result == -EAGAIN || result == -EBUSY;
+}
+
+/* Enters as often as the staged entries need; the last enter waits. */
+static int submit_and_wait(struct ul_engine *e, double timeout)
+{
+    for (;;) {
+        unsigned to_submit = publish(e);
+        bool last = e->staged_head == e->staged_tail;
+        double wait = last && !completions_ready(e) ? timeout : 0;
+        if (!to_submit && wait == 0 && !ul_work_pending(e))
+            return 0;
+        int result = enter(e, to_submit, wait);
+        if (result < 0)
+            return passing(result) ? 0 : result;
+        if (last || (to_submit && !result))
+            return 0;
+    }
+}
+
+/* Copies completions from the CQ into the events array and returns the number of words written. */
+int ul_harvest(ul_engine *e)
+{
+    struct io_uring_cq *cq = &e->ring.cq;
+    unsigned head = *cq->khead, tail = io_uring_smp_load_acquire(cq->ktail), count = 0;
+    for (; head != tail && count < e->events_capacity; head++) {
+        const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
+        if (cqe->flags & IORING_CQE_F_BUFFER)
+            e->lent[e->lent_count++] = (unsigned short)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+        if (!cqe->user_data)
+            continue;
+        int64_t *event = &e->events[count++ * UL_EVENT_WORDS];
+        event[0] = (int64_t)cqe->user_data;
+        event[1] = cqe->res;
+        event[2] = cqe->flags;
+    }
+    io_uring_smp_store_release(cq->khead, head);
+    while (e->dropped_count && count < e->events_capacity) {
+        int64_t *event = &e->events[count++ * UL_EVENT_WORDS];
+        event[0] = (int64_t)e->dropped[--e->dropped_count];
+        event[1] = -ECANCELED;
+        event[2] = 0;
+    }
+    return (int)(count * UL_EVENT_WORDS);
+}
+
+int ul_turn(ul_engine *e, double timeout)
+{
+    ul_pool_recycle(e);
+    int result = submit_and_wait(e, timeout);
+    return result < 0 ? result : ul_harvest(e);
+}
+
+/* Submits what is staged and lets the kernel finish what it can; the completions wait for the next turn. */
+int ul_flush(ul_engine *e)
+{
+    return submit_and_wait(e, 0);
+}
+
+int ul_cancel_all(ul_engine *e)
+{
+    struct io_uring_sqe *sqe = ul_stage(e, IORING_OP_ASYNC_CANCEL, 0, -1);
+    if (!sqe)
+        return -ENOMEM;
+    sqe->cancel_flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+    sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+    return ul_flush(e);
+}
+
+int64_t *ul_events(ul_engine *e)
+{
+    return e->events;
+}
+
+unsigned ul_staged(const ul_engine *e)
+{
+    return e->staged_tail - e->staged_head;
+}

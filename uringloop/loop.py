@@ -1,0 +1,16 @@
+"""The event loop: its parts put together."""
+
+from .signals import Signals
+from .sockets import Sockets
+
+
+class Loop(Sockets, Signals):
+    """An asyncio event loop on io_uring.
+
+    Raises UringUnavailable, with the cause and the cure, on a machine that has none for us.
+    """
+
+
+def new_event_loop() -> Loop:
+    """Return a new event loop; made for `asyncio.run(main(), loop_factory=uringloop.new_event_loop)`."""
+    return Loop()

@@ -1,0 +1,131 @@
+"""Operations in flight: submit, cancel, dispatch, drain.
+
+The lifetime rule lives here. An operation is in the table exactly while the kernel may still answer it, from its
+submission to its last completion (the one without F_MORE). The table keeps the object alive, and the object what
+the kernel may touch; nothing of it is freed, used again or closed before.
+"""
+
+from collections.abc import Callable, Iterator
+
+from .operations.base import F_MORE, Operation
+from .ring import Event, Ring
+
+Observer = Callable[[Operation, int, int], None]
+
+_DRAIN_TURNS = 100
+_DRAIN_WAIT = 0.1  # seconds; only what is being worked on in a kernel thread is not cancelled at once
+_CANCELED = -125  # -ECANCELED
+
+
+class Proactor:
+    """The table of operations in flight, over one ring."""
+
+    def __init__(self, report: Callable[[BaseException, Operation], None]) -> None:
+        """`report` is told of an exception that an operation let out of `complete()`."""
+        self.ring = Ring()
+        self._engine = self.ring.engine
+        self._operations: dict[int, Operation] = {}
+        self._cancelling: set[int] = set()
+        self._events: Iterator[Event] = iter(())
+        self._report = report
+        self.observer: Observer | None = None
+        """Completes operations in the dispatcher's stead, in debug mode."""
+
+    def submit(self, operation: Operation) -> None:
+        """Stage the operation; the next turn hands it to the kernel."""
+        self._operations[operation.key] = operation
+        operation.ticket = ticket = operation.prepare(self._engine)
+        if ticket < 0:
+            del self._operations[operation.key]
+            raise MemoryError
+
+    def cancel(self, operation: Operation) -> None:
+        """Cancel the operation if it is in flight.
+
+        On return the kernel holds neither its file nor its memory, so both may be closed or changed. Its last
+        completion still comes: -ECANCELED, or the result if that was there first.
+        """
+        key = operation.key
+        if key in self._operations and key not in self._cancelling:
+            self._cancelling.add(key)
+            self.ring.cancel(key, operation.ticket)
+
+    def is_cancelling(self, operation: Operation) -> bool:
+        """Tell whether a cancelled operation has yet to complete."""
+        return operation.key in self._cancelling
+
+    def is_in_flight(self, operation: Operation) -> bool:
+        """Tell whether the operation's last completion is still to come."""
+        return operation.key in self._operations
+
+    def in_flight(self) -> int:
+        """Return how many operations are in flight, the loop's own apart."""
+        return sum(not operation.resident for operation in self._operations.values())
+
+    def turn(self, timeout: float) -> None:
+        """Submit, wait up to timeout seconds (negative: without a limit), and dispatch what has completed."""
+        self._events = self.ring.turn(timeout)
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Hand each completion to its operation.
+
+        Should one raise SystemExit or KeyboardInterrupt, the others stay and are dispatched next time.
+        """
+        operations = self._operations
+        observer = self.observer
+        for key, result, flags in self._events:
+            if flags & F_MORE:
+                operation = operations[key]
+            else:
+                operation = operations.pop(key)
+                if self._cancelling:
+                    self._cancelling.discard(key)
+            try:
+                if observer is None:
+                    operation.complete(result, flags)
+                else:
+                    observer(operation, result, flags)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self._report(error, operation)
+
+    def start(self) -> None:
+        """Take the ring for the calling thread; in a new thread, submit anew what was in flight in the old one."""
+        last_events = self.ring.adopt()
+        if last_events is None:
+            self.dispatch()  # what an exception had left behind
+            return
+        events = [*self._events, *last_events]
+        gone = self._operations.keys() - {key for key, _, flags in events if not flags & F_MORE}
+        events += ((key, _CANCELED, 0) for key in gone & self._cancelling)
+        self._events = iter(events)
+        for key in gone - self._cancelling:
+            self.submit(self._operations[key])
+        self.dispatch()
+
+    def stop(self) -> None:
+        """Leave nothing staged, and nothing half done that another thread could not go on with."""
+        for operation in list(self._operations.values()):
+            if not operation.restartable:
+                self.cancel(operation)
+        self.ring.flush()
+        self.ring.release()
+
+    def close(self) -> None:
+        """Cancel everything, wait until the kernel has let go, and close the ring."""
+        if self.ring.owned_here():
+            self._drain()
+        self.ring.close()
+        self._operations.clear()
+
+    def _drain(self) -> None:
+        self.ring.cancel_all()
+        for turn in range(_DRAIN_TURNS):
+            for key, result, flags in self._events:
+                operation = self._operations[key] if flags & F_MORE else self._operations.pop(key)
+                operation.discard(result, flags)
+            if not self._operations:
+                break
+            self._events = self.ring.turn(_DRAIN_WAIT if turn else 0)

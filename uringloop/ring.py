@@ -1,0 +1,173 @@
+"""The engine's Python face: set-up, features, the wait.
+
+A ring belongs to one thread, and the kernel holds us to it. It is made disabled, in any thread, and adopted by
+the thread that runs the loop; when another thread runs the loop later, the ring is built anew there.
+"""
+
+import errno
+import functools
+import os
+import weakref
+from collections.abc import Iterator
+
+from ._engine import ffi, lib
+from .features import Features
+from .unavailable import unavailable
+
+# Entries of the submission and the completion queue. On kernels that charge rings against RLIMIT_MEMLOCK the
+# first does not always fit: 36, 18, 9 and 4 KiB. More entries bring nothing: what does not fit is staged.
+SIZES = ((256, 1024), (128, 512), (64, 256), (16, 64))
+
+# A larger pool is slower, because the kernel walks through all of it: 8,192 buffers of 4 KiB cost a third more
+# than 128. Large buffers cost nothing while messages are small, since only what is written becomes resident.
+POOL_BUFFERS = 128
+POOL_BUFFER_SIZE = 64 * 1024
+
+_FEATURE_NO_IOWAIT = 1 << 17
+_OPCODE_FIXED_FD_INSTALL = 54  # came with Linux 6.8, as the fairness of multishot receives did
+
+Event = tuple[int, int, int]
+"""A completion: key, result, flags."""
+
+_NO_EVENTS: Iterator[Event] = iter(())
+
+
+class Ring:
+    """One ring, its pool of receive buffers, and the features that they have.
+
+    Raises UringUnavailable if this machine has no ring for us.
+    """
+
+    def __init__(self) -> None:
+        self.features = Features.from_environment()
+        check_usable()
+        self.engine = ffi.gc(lib.ul_new(), lib.ul_free)
+        self.forked = False
+        self._enabled = False
+        self._events = ffi.NULL
+        if self.features.pool and lib.ul_pool_open(self.engine, POOL_BUFFERS, POOL_BUFFER_SIZE) < 0:
+            self.features.pool = False
+        self._open()
+        self.pool = ffi.buffer(lib.ul_pool_memory(self.engine), POOL_BUFFERS * POOL_BUFFER_SIZE)
+        _rings().add(self)
+
+    def _open(self) -> None:
+        for sq_entries, cq_entries in SIZES:
+            result = lib.ul_open(self.engine, sq_entries, cq_entries)
+            if result != -errno.ENOMEM:
+                break
+        if result < 0:
+            raise unavailable(-result)
+        self._enabled = False
+        self._events = lib.ul_events(self.engine)
+        self._fit_features()
+
+    def _fit_features(self) -> None:
+        """Keep of the features wanted those that this ring has."""
+        features = self.features
+        features.no_iowait &= bool(lib.ul_features(self.engine) & _FEATURE_NO_IOWAIT)
+        lib.ul_no_iowait(self.engine, features.no_iowait)
+        features.pool = features.pool and lib.ul_pool_attach(self.engine) == 0
+        features.multishot_recv &= features.pool
+        features.multishot_recv &= bool(lib.ul_has_opcode(self.engine, _OPCODE_FIXED_FD_INSTALL))
+
+    def adopt(self) -> Iterator[Event] | None:
+        """Make the calling thread the ring's owner until release().
+
+        Returns None if the ring is still the one that everything was submitted to. Otherwise a new ring had to
+        be built; returned are the last completions of the old one, and what it still had in flight is to be
+        submitted again: the kernel gives that up untouched, since it completes nothing behind an owner's back.
+        """
+        if self.forked:
+            raise RuntimeError("This event loop was made before the fork; a child process needs a loop of its own")
+        last_events = None
+        if self._enabled and not lib.ul_owned_here(self.engine):
+            last_events = self._read_events(lib.ul_harvest(self.engine))
+            lib.ul_close(self.engine)
+            self._open()
+        if not self._enabled:
+            self._check(lib.ul_enable(self.engine))
+            self._enabled = True
+        if self.features.registered_fd:
+            self.features.registered_fd = lib.ul_register_fd(self.engine) == 0
+        return last_events
+
+    def release(self) -> None:
+        """End what adopt() tied to the thread."""
+        if not self.forked:
+            lib.ul_unregister_fd(self.engine)
+
+    def turn(self, timeout: float) -> Iterator[Event]:
+        """Submit what is staged, wait for a completion, and hand out all there are.
+
+        timeout is in seconds: 0 does not wait, a negative one waits without a limit. The wait also ends, with
+        nothing, when a signal arrives. Pool buffers named by the completions are valid until the next turn.
+        """
+        return self._read_events(lib.ul_turn(self.engine, timeout))
+
+    def flush(self) -> None:
+        """Submit what is staged."""
+        self._check(lib.ul_flush(self.engine))
+
+    def cancel(self, key: int, ticket: int) -> None:
+        """Cancel an operation; on return the kernel has let go of its file and memory.
+
+        In a thread that does not own the ring the cancel only takes effect when the loop runs again.
+        """
+        self._check(lib.ul_cancel(self.engine, key, ticket), but=errno.EEXIST)
+
+    def cancel_all(self) -> None:
+        """Cancel everything in flight, as far as this thread may."""
+        self._check(lib.ul_cancel_all(self.engine), but=errno.EEXIST)
+
+    def owned_here(self) -> bool:
+        """Tell whether the calling thread may enter the ring."""
+        return self._enabled and not self.forked and bool(lib.ul_owned_here(self.engine))
+
+    def close(self) -> None:
+        """Give the ring back to the kernel."""
+        if not self.forked:
+            lib.ul_close(self.engine)
+
+    def abandon(self) -> None:
+        """In a forked child: drop the inherited descriptor, which would keep the parent's sockets open."""
+        self.forked = True
+        lib.ul_abandon(self.engine)
+
+    def _read_events(self, words: int) -> Iterator[Event]:
+        if words <= 0:
+            self._check(words)
+            return _NO_EVENTS
+        numbers = iter(ffi.unpack(self._events, words))
+        return zip(numbers, numbers, numbers)
+
+    def _check(self, result: int, but: int = 0) -> None:
+        if result < 0 and result != -but:
+            if result == -errno.ENOMEM:
+                raise MemoryError
+            raise OSError(-result, os.strerror(-result))
+
+
+@functools.cache
+def check_usable() -> None:
+    """Send one operation through a small ring; raise UringUnavailable if any step is refused.
+
+    Done once in a process: a syscall filter may allow the set-up of a ring and refuse its use.
+    """
+    engine = ffi.gc(lib.ul_new(), lib.ul_free)
+    result = lib.ul_open(engine, *SIZES[-1]) or lib.ul_enable(engine) or lib.ul_self_test(engine)
+    if result < 0:
+        raise unavailable(-result)
+
+
+@functools.cache
+def _rings() -> "weakref.WeakSet[Ring]":
+    """Return the rings of this process, having arranged that a forked child abandons them."""
+    rings: weakref.WeakSet[Ring] = weakref.WeakSet()
+
+    def abandon_all() -> None:
+        for ring in rings:
+            ring.abandon()
+
+    os.register_at_fork(after_in_child=abandon_all)
+    return rings

@@ -1,0 +1,342 @@
+"""The turn of the loop: callbacks, timers, run and stop, debug mode.
+
+A turn: what transports have to send is handed to the ring; one call submits, waits and brings the completions;
+each completion is dispatched; timers that are due join the ready queue; and the callbacks that are ready at that
+moment are run. What they schedule runs in the next turn.
+"""
+
+import asyncio
+import inspect
+import sys
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, Protocol
+
+from . import borrowed
+from .handles import Handle, TimerHandle
+from .operations.base import Operation
+from .proactor import Proactor
+from .asyncgens import AsyncGenerators
+from .reporting import logger
+from .timers import Timers
+from .wakeup import Wakeup
+
+_DEBUG_STACK_DEPTH = 10
+_NO_LIMIT = -1.0
+
+
+class Flushable(Protocol):
+    """Something with writes to send at the end of the turn."""
+
+    def flush(self) -> None:
+        """Hand them to the ring."""
+
+
+class Scheduling(AsyncGenerators):
+    """The scheduling API of the event loop, and the turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed = True  # until everything is there that close() has to take down
+        self._ready: deque[asyncio.Handle] = deque()
+        self._timers = Timers()
+        self._unsent: list[Flushable] = []
+        self._stopping = False
+        self._thread_id: int | None = None
+        self._debug = borrowed.is_debug_mode()
+        self.slow_callback_duration = 0.1
+        self._saved_origin_depth: int | None = None
+        self._proactor = Proactor(self._report_operation)
+        self._wakeup = Wakeup(self._proactor, self._signalled)
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} running={self.is_running()} closed={self.is_closed()} "
+            f"debug={self.get_debug()}>"
+        )
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if not getattr(self, "_closed", True):
+            _warn(f"unclosed event loop {self!r}", ResourceWarning, source=self)
+            if not self.is_running():
+                self.close()
+
+    # Callbacks
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+        """Run the callback in the next turn, after those scheduled before it."""
+        if self._closed:
+            self._check_closed()
+        if self._debug:
+            self._check_thread()
+            return self._queue_traced(callback, args, context, "call_soon")
+        handle = Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Like call_soon(), from any thread."""
+        self._check_closed()
+        handle: asyncio.Handle
+        if self._debug:
+            handle = self._queue_traced(callback, args, context, "call_soon_threadsafe")
+        else:
+            handle = Handle(callback, args, self, context)
+            self._ready.append(handle)
+        self._wakeup.wake()
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run the callback after `delay` seconds, and not before."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        return self._add_timer(self.time() + delay, callback, args, context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run the callback when time() has reached `when` (seconds), and not before."""
+        if when is None:
+            raise TypeError("when cannot be None")
+        return self._add_timer(when, callback, args, context)
+
+    def _add_timer(
+        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> asyncio.TimerHandle:
+        self._check_closed()
+        handle: asyncio.TimerHandle
+        if self._debug:
+            self._check_thread()
+            self._check_callback(callback, "call_at")
+            handle = asyncio.TimerHandle(when, callback, args, self, context)
+            del handle._source_traceback[-2:]  # this function and its caller
+        else:
+            handle = TimerHandle(when, callback, args, self, context)
+        self._timers.add(handle, when)
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Note a cancelled timer; asyncio.TimerHandle.cancel() calls this."""
+        self._timers.note_cancelled(handle)
+
+    def time(self) -> float:
+        """Return the loop's clock in seconds: time.monotonic()."""
+        return time.monotonic()
+
+    def _queue_traced(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None, method: str
+    ) -> asyncio.Handle:
+        self._check_callback(callback, method)
+        handle = asyncio.Handle(callback, args, self, context)
+        del handle._source_traceback[-2:]  # this function and its caller
+        self._ready.append(handle)
+        return handle
+
+    def _check_callback(self, callback: object, method: str) -> None:
+        if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
+            raise TypeError(f"coroutines cannot be used with {method}()")
+        if not callable(callback):
+            raise TypeError(f"a callable object was expected by {method}(), got {callback!r}")
+
+    def _check_closed(self) -> None:
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+
+    def _check_thread(self) -> None:
+        if self._thread_id is not None and self._thread_id != threading.get_ident():
+            raise RuntimeError("Non-thread-safe operation invoked on an event loop other than the current one")
+
+    def _signalled(self, number: int) -> None:
+        """Take the number of a signal that has arrived; see signals.py."""
+
+    # Debug mode
+
+    def get_debug(self) -> bool:
+        """Tell whether the loop is in debug mode."""
+        return self._debug
+
+    def set_debug(self, enabled: bool) -> None:
+        """Switch debug mode."""
+        self._debug = enabled
+        if self.is_running():
+            self.call_soon_threadsafe(self._apply_debug)
+
+    def _apply_debug(self) -> None:
+        self._track_coroutine_origins(self._debug)
+        self._proactor.observer = self._observe if self._debug else None
+
+    def _track_coroutine_origins(self, enabled: bool) -> None:
+        if enabled and self._saved_origin_depth is None:
+            self._saved_origin_depth = sys.get_coroutine_origin_tracking_depth()
+            sys.set_coroutine_origin_tracking_depth(_DEBUG_STACK_DEPTH)
+        elif not enabled and self._saved_origin_depth is not None:
+            sys.set_coroutine_origin_tracking_depth(self._saved_origin_depth)
+            self._saved_origin_depth = None
+
+    # Run and stop
+
+    def is_running(self) -> bool:
+        """Tell whether the loop runs, in any thread."""
+        return self._thread_id is not None
+
+    def is_closed(self) -> bool:
+        """Tell whether the loop was closed."""
+        return self._closed
+
+    def stop(self) -> None:
+        """Make run_forever() return at the end of the turn."""
+        self._stopping = True
+
+    def run_forever(self) -> None:
+        """Run turns until stop() is called.
+
+        Raises RuntimeError if the loop is closed or this thread already runs a loop.
+        """
+        self._check_closed()
+        self._check_running()
+        self._thread_id = threading.get_ident()
+        asyncgen_hooks = sys.get_asyncgen_hooks()
+        try:
+            sys.set_asyncgen_hooks(firstiter=self._asyncgen_started, finalizer=self._asyncgen_abandoned)
+            asyncio._set_running_loop(self)
+            self._apply_debug()
+            self._proactor.start()
+            try:
+                while True:
+                    self._turn()
+                    if self._stopping:
+                        break
+            finally:
+                self._flush()
+                self._proactor.stop()
+        finally:
+            self._stopping = False
+            self._thread_id = None
+            asyncio._set_running_loop(None)
+            self._track_coroutine_origins(enabled=False)
+            sys.set_asyncgen_hooks(*asyncgen_hooks)
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Run until the future, or the task made of a coroutine, is done; return its result.
+
+        Raises RuntimeError if the loop is stopped before.
+        """
+        self._check_closed()
+        self._check_running()
+        is_new = not asyncio.isfuture(future)
+        future = asyncio.ensure_future(future, loop=self)
+        if is_new:
+            # What goes wrong is raised here; the task need not complain as well.
+            future._log_destroy_pending = False
+        future.add_done_callback(self._stop_when_done)
+        try:
+            self.run_forever()
+        except BaseException:
+            if is_new and future.done() and not future.cancelled():
+                future.exception()  # it is being raised: mark it as retrieved
+            raise
+        finally:
+            future.remove_done_callback(self._stop_when_done)
+        if not future.done():
+            raise RuntimeError("Event loop stopped before Future completed.")
+        return future.result()
+
+    def _stop_when_done(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and isinstance(future.exception(), (SystemExit, KeyboardInterrupt)):
+            return  # the exception itself ends run_forever()
+        self.stop()
+
+    def _check_running(self) -> None:
+        if self.is_running():
+            raise RuntimeError("This event loop is already running")
+        if borrowed.get_running_loop() is not None:
+            raise RuntimeError("Cannot run the event loop while another loop is running")
+
+    def close(self) -> None:
+        """Drop all callbacks, cancel all operations, and free the ring.
+
+        Raises RuntimeError if the loop is running. Closing a closed loop does nothing.
+        """
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self._closed:
+            return
+        if self._debug:
+            logger.debug("Close %r", self)
+        self._closed = True
+        self._ready.clear()
+        self._timers.clear()
+        self._unsent.clear()
+        self._proactor.close()
+        self._wakeup.close()
+
+    def _turn(self) -> None:
+        ready = self._ready
+        if ready or self._stopping:
+            timeout = 0.0
+        else:
+            when = self._timers.next_time()
+            timeout = _NO_LIMIT if when is None else max(when - self.time(), 0.0)
+        if self._unsent:
+            self._flush()
+        self._proactor.turn(timeout)
+        if self._timers.heap:
+            self._timers.move_due(self.time(), ready)
+        if self._debug:
+            self._run_ready_observed()
+            return
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                try:
+                    handle._context.run(handle._callback, *handle._args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:
+                    self._report_callback(handle, error)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        for writer in unsent:
+            writer.flush()
+
+    def _run_ready_observed(self) -> None:
+        for _ in range(len(self._ready)):
+            handle = self._ready.popleft()
+            if handle._cancelled:
+                continue
+            self._current_handle = handle
+            started = self.time()
+            try:
+                handle._run()
+            finally:
+                self._current_handle = None
+            self._log_if_slow(handle, started)
+
+    def _observe(self, operation: Operation, result: int, flags: int) -> None:
+        started = self.time()
+        operation.complete(result, flags)
+        self._log_if_slow(operation, started)
+
+    def _log_if_slow(self, what: object, started: float) -> None:
+        duration = self.time() - started
+        if duration >= self.slow_callback_duration:
+            logger.warning("Executing %s took %.3f seconds", borrowed.describe_handle(what), duration)
+
+    def _report_callback(self, handle: asyncio.Handle, error: BaseException) -> None:
+        description = borrowed.describe_callback(handle._callback, handle._args, self._debug)
+        self.call_exception_handler(
+            {"message": f"Exception in callback {description}", "exception": error, "handle": handle}
+        )
+
+    def _report_operation(self, error: BaseException, operation: Operation) -> None:
+        self.call_exception_handler({"message": f"Exception in completion of {operation!r}", "exception": error})

@@ -1,0 +1,71 @@
+"""Delayed calls, in a heap."""
+
+import asyncio
+import heapq
+import itertools
+from collections import deque
+
+_FEW = 100  # with no more entries than this, cancelled ones wait for their time
+_MANY_CANCELLED = 0.5  # share of the entries at which the heap is rebuilt without the cancelled ones
+
+_Entry = tuple[float, int, asyncio.TimerHandle]
+"""When, order of arrival, handle: compared in C, and calls for the same time run in the order they were made."""
+
+
+class Timers:
+    """The delayed calls of a loop, earliest first."""
+
+    def __init__(self) -> None:
+        self.heap: list[_Entry] = []
+        self._order = itertools.count()
+        self._cancelled = 0
+
+    def add(self, handle: asyncio.TimerHandle, when: float) -> None:
+        """Keep the handle until `when` (seconds of the loop's clock)."""
+        handle._scheduled = True
+        heapq.heappush(self.heap, (when, next(self._order), handle))
+
+    def note_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Count a cancelled handle, and purge when most of the heap is made of them."""
+        if not handle._scheduled:
+            return
+        self._cancelled += 1
+        if len(self.heap) > _FEW and self._cancelled > len(self.heap) * _MANY_CANCELLED:
+            self._purge()
+
+    def _purge(self) -> None:
+        kept = []
+        for entry in self.heap:
+            if entry[2]._cancelled:
+                entry[2]._scheduled = False
+            else:
+                kept.append(entry)
+        heapq.heapify(kept)
+        self.heap = kept
+        self._cancelled = 0
+
+    def next_time(self) -> float | None:
+        """Return the time of the earliest call that is not cancelled, or None."""
+        heap = self.heap
+        while heap:
+            if not heap[0][2]._cancelled:
+                return heap[0][0]
+            self._cancelled -= 1
+            heapq.heappop(heap)[2]._scheduled = False
+        return None
+
+    def move_due(self, now: float, ready: deque[asyncio.Handle]) -> None:
+        """Append the calls whose time has come to `ready`; never one before its time."""
+        heap = self.heap
+        while heap and heap[0][0] <= now:
+            handle = heapq.heappop(heap)[2]
+            handle._scheduled = False
+            if handle._cancelled:
+                self._cancelled -= 1
+            else:
+                ready.append(handle)
+
+    def clear(self) -> None:
+        """Forget all calls."""
+        self.heap.clear()
+        self._cancelled = 0
