@@ -1,10 +1,10 @@
 """The event loop: its parts put together."""
 
 from .signals import Signals
-from .sockets import Sockets
+from .endpoints.servers import Servers
 
 
-class Loop(Sockets, Signals):
+class Loop(Servers, Signals):
     """An asyncio event loop on io_uring.
 
     Raises UringUnavailable, with the cause and the cure, on a machine that has none for us.

@@ -1,0 +1,1 @@
+"""Measures uringloop against asyncio and uvloop."""

@@ -1,0 +1,23 @@
+"""The event loops that are compared, by name."""
+
+import asyncio
+import importlib
+from collections.abc import Callable
+
+NAMES = ("asyncio", "uvloop", "uringloop")
+
+
+def factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes a new loop of this name; each is a module that says."""
+    make: Callable[[], asyncio.AbstractEventLoop]
+    make = importlib.import_module(name).new_event_loop
+    return make
+
+
+def why_missing(name: str) -> str | None:
+    """Return why no loop of this name can be made here, or None if one can."""
+    try:
+        factory(name)().close()
+    except Exception as error:  # anything: whatever it is, the loop is left out
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -1,0 +1,1 @@
+"""What the tests are built from: loops, sockets, protocols, child processes, checks."""

@@ -1,0 +1,1 @@
+"""The coroutines that make connections, servers and their kin."""

@@ -1,0 +1,76 @@
+"""TLS: the transports of encrypted connections, and start_tls."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from ..borrowed import SSLProtocol
+from ..sockets import Sockets
+from ..transports.stream import StreamTransport
+
+if TYPE_CHECKING:
+    from ..transports.server import Server
+
+
+class TLS(Sockets):
+    """The making of stream transports, plain or encrypted."""
+
+    def _make_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        context: ssl.SSLContext | None,
+        waiter: asyncio.Future[None] | None,
+        server: Server | None = None,
+        **options: Any,
+    ) -> asyncio.Transport:
+        """Return a transport for the connected socket; with a context, an encrypted one.
+
+        The options are SSLProtocol's: server_side, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout.
+        """
+        if context is None:
+            return StreamTransport(self, sock, protocol, waiter, server)
+        tls = SSLProtocol(self, protocol, context, waiter, **options)
+        StreamTransport(self, sock, tls, server=server)
+        transport: asyncio.Transport = tls._app_transport
+        return transport
+
+    async def start_tls(
+        self,
+        transport: asyncio.BaseTransport,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> asyncio.Transport:
+        """Encrypt a connection that is under way; return the transport to use from then on."""
+        if not isinstance(sslcontext, ssl.SSLContext):
+            raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
+        if not getattr(transport, "_start_tls_compatible", False):
+            raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+        waiter = self.create_future()
+        tls = SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
+            call_connection_made=False,
+        )  # fmt: skip
+        # No arrival may come between the change of protocols and the start of the handshake.
+        transport.pause_reading()  # type: ignore[attr-defined]
+        transport.set_protocol(tls)
+        made = self.call_soon(tls.connection_made, transport)
+        resumed = self.call_soon(transport.resume_reading)  # type: ignore[attr-defined]
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            made.cancel()
+            resumed.cancel()
+            raise
+        encrypted: asyncio.Transport = tls._app_transport
+        return encrypted

@@ -1,0 +1,1 @@
+"""What protocols talk to: transports, and the server that makes them."""

@@ -1,0 +1,196 @@
+"""The server: listening sockets, and the connections that they bring."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import sys
+import weakref
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..borrowed import TransportSocket
+from ..operations.accept import MultishotAccept
+from ..operations.base import F_MORE, os_error
+
+if TYPE_CHECKING:
+    from ..sockets import Sockets
+
+ACCEPT_RETRY_DELAY = 1.0
+"""Seconds that a listener waits when the system has no descriptor or memory left for a connection."""
+
+_OUT_OF_RESOURCES = (-errno.EMFILE, -errno.ENFILE, -errno.ENOBUFS, -errno.ENOMEM)
+
+Connected = Callable[[socket.socket, "Server"], object]
+"""Makes the transport of an accepted connection."""
+
+
+class _Listener(MultishotAccept):
+    """The accept of one listening socket."""
+
+    __slots__ = ("_loop", "_server", "_stopped", "sock")
+
+    def __init__(self, loop: Sockets, server: Server, sock: socket.socket) -> None:
+        super().__init__(sock.fileno())
+        self._loop = loop
+        self._server = server
+        self._stopped = False
+        self.sock = sock
+
+    def start(self) -> None:
+        """Begin to accept; does nothing if the server was closed meanwhile."""
+        if not self._stopped:
+            self._loop._proactor.submit(self)
+
+    def stop(self) -> None:
+        """Accept no more and close the socket."""
+        self._stopped = True
+        self._loop._proactor.cancel(self)
+        self.sock.close()
+
+    def complete(self, result: int, flags: int) -> None:
+        """Make a connection of the descriptor, and keep accepting."""
+        if self._stopped:
+            self.discard(result, flags)
+            return
+        if result >= 0:
+            self._server._accepted(self.sock, result)
+        if flags & F_MORE or self._stopped:
+            return
+        if result in _OUT_OF_RESOURCES:
+            self._report(os_error(result))
+            self._loop.call_later(ACCEPT_RETRY_DELAY, self.start)
+        else:
+            self.start()
+
+    def _report(self, error: OSError) -> None:
+        self._loop.call_exception_handler(
+            {
+                "message": "socket.accept() out of system resource",
+                "exception": error,
+                "socket": TransportSocket(self.sock),
+            }
+        )
+
+
+class Server(asyncio.AbstractServer):
+    """What create_server() returns; see the Python documentation of asyncio.Server."""
+
+    def __init__(
+        self,
+        loop: Sockets,
+        sockets: Iterable[socket.socket],
+        connected: Connected,
+        backlog: int,
+        closed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`connected` is called for each connection, `closed` once when the sockets are."""
+        self._loop = loop
+        self._listeners: list[_Listener] | None = [_Listener(loop, self, sock) for sock in sockets]
+        self._connected = connected
+        self._backlog = backlog
+        self._on_close = closed
+        self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+        self._waiters: list[asyncio.Future[None]] | None = []
+        self._serving = False
+        self._serving_forever: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} sockets={self.sockets!r}>"
+
+    @property
+    def sockets(self) -> tuple[TransportSocket, ...]:
+        """The listening sockets."""
+        return tuple(TransportSocket(listener.sock) for listener in self._listeners or ())
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop."""
+        return self._loop
+
+    def is_serving(self) -> bool:
+        """Tell whether connections are accepted."""
+        return self._serving
+
+    async def start_serving(self) -> None:
+        """Begin to accept connections, unless that has begun."""
+        self._start_serving()
+        await asyncio.sleep(0)
+
+    def _start_serving(self) -> None:
+        if self._serving or self._listeners is None:
+            return
+        self._serving = True
+        for listener in self._listeners:
+            listener.sock.listen(self._backlog)
+            listener.start()
+
+    async def serve_forever(self) -> None:
+        """Accept connections until cancelled; then close, and wait for the connections to end."""
+        if self._serving_forever is not None:
+            raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
+        if self._listeners is None:
+            raise RuntimeError(f"server {self!r} is closed")
+        self._start_serving()
+        self._serving_forever = self._loop.create_future()
+        try:
+            await self._serving_forever
+        except asyncio.CancelledError:
+            self.close()
+            await self.wait_closed()
+            raise
+        finally:
+            self._serving_forever = None
+
+    def close(self) -> None:
+        """Stop accepting and close the listening sockets; connections live on."""
+        listeners, self._listeners = self._listeners, None
+        if listeners is None:
+            return
+        for listener in listeners:
+            listener.stop()
+        self._on_close()
+        self._serving = False
+        if self._serving_forever is not None and not self._serving_forever.done():
+            self._serving_forever.cancel()
+        self._wake_if_over()
+
+    def close_clients(self) -> None:
+        """Close all connections."""
+        for transport in self._clients.copy():
+            transport.close()
+
+    def abort_clients(self) -> None:
+        """Abort all connections."""
+        for transport in self._clients.copy():
+            transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the server is closed and its connections have ended.
+
+        Python 3.11 does not wait for a server that is closed already, and neither do we there.
+        """
+        if self._waiters is None or (sys.version_info < (3, 12) and self._listeners is None):
+            return
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _accepted(self, listening: socket.socket, fd: int) -> None:
+        connection = socket.socket(listening.family, listening.type, listening.proto, fd)
+        connection.setblocking(False)
+        self._connected(connection, self)
+
+    def _attach(self, transport: asyncio.Transport) -> None:
+        self._clients.add(transport)
+
+    def _detach(self, transport: asyncio.Transport) -> None:
+        self._clients.discard(transport)
+        self._wake_if_over()
+
+    def _wake_if_over(self) -> None:
+        if self._listeners is None and not self._clients and self._waiters is not None:
+            waiters, self._waiters = self._waiters, None
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)

@@ -1,0 +1,151 @@
+"""The stream transport: a connected socket, read and written by protocol callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..borrowed import TransportSocket
+from ..reporting import logger
+from .base import LOG_THRESHOLD_FOR_CONNLOST_WRITES, DescriptorTransport
+from .reader import Reader
+from .writer import Writer
+
+if TYPE_CHECKING:
+    from ..sockets import Sockets
+    from .server import Server
+
+
+class StreamTransport(DescriptorTransport, asyncio.Transport):
+    """A connection; see the Python documentation of asyncio.Transport."""
+
+    _start_tls_compatible = True
+
+    def __init__(
+        self,
+        loop: Sockets,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        server: Server | None = None,
+    ) -> None:
+        """`waiter` is set when the protocol has been told of the connection; `server` counts its connections."""
+        super().__init__(loop, sock.fileno(), protocol, _describe(sock))
+        self._sock = sock
+        self._server = server
+        internet = sock.family in (socket.AF_INET, socket.AF_INET6)
+        if internet and sock.proto in (0, socket.IPPROTO_TCP):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        # Not for Unix sockets: there, kernels before 2026 can lose the end of the stream in a multishot receive.
+        self._reader = Reader(self, self._fd, may_multishot=internet)
+        self._writer = Writer(self, sock)
+        if server is not None:
+            server._attach(self)
+        self._begin(self._reader.start, waiter)
+
+    # Receiving
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Make another protocol take what comes from now on."""
+        self._reader.switch_protocol()
+        super().set_protocol(protocol)
+        self._reader.switch_protocol()
+
+    def is_reading(self) -> bool:
+        """Tell whether the protocol is given what arrives."""
+        return not self._closing and not self._reader.paused
+
+    def pause_reading(self) -> None:
+        """Give the protocol nothing until resume_reading()."""
+        if self.is_reading():
+            self._reader.pause()
+            self._log("%r pauses reading")
+
+    def resume_reading(self) -> None:
+        """Give the protocol what arrives again."""
+        if not self._closing and self._reader.paused:
+            self._reader.resume()
+            self._log("%r resumes reading")
+
+    # Sending
+
+    def write(self, data: Any) -> None:
+        """Send the data. It may be changed afterwards; what the socket does not take waits in a buffer."""
+        if type(data) is not bytes:
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+            data = bytes(data)
+        writer = self._writer
+        if writer.ended:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if not data:
+            return
+        if self._lost:
+            if self._lost >= LOG_THRESHOLD_FOR_CONNLOST_WRITES:
+                logger.warning("socket.send() raised exception.")
+            self._lost += 1
+            return
+        writer.write(data)
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        """Send each of the data."""
+        self.write(b"".join(list_of_data))
+
+    def write_eof(self) -> None:
+        """Shut down the sending side when what was written is sent; receiving goes on."""
+        if not self._closing and not self._writer.ended:
+            self._writer.end()
+
+    def can_write_eof(self) -> bool:
+        """Return True."""
+        return True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the limits (bytes) of flow control; see asyncio.WriteTransport."""
+        self._writer.set_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return the low and the high limit in bytes."""
+        return self._writer.low, self._writer.high
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait to be sent."""
+        return self._writer.size
+
+    # The end
+
+    def close(self) -> None:
+        """Close when what was written is sent. The protocol gets nothing more but connection_lost()."""
+        if self._closing:
+            return
+        self._closing = True
+        self._reader.stop()
+        if not self._writer.size:
+            self._finish(None)
+
+    def _release_operations(self) -> None:
+        self._reader.stop()
+        self._writer.drop()
+
+    def _close_file(self) -> None:
+        self._sock.close()
+        server, self._server = self._server, None
+        if server is not None:
+            server._detach(self)
+
+    def _log(self, message: str) -> None:
+        if self._loop.get_debug():
+            logger.debug(message, self)
+
+
+def _describe(sock: socket.socket) -> dict[str, Any]:
+    """Return what get_extra_info() knows; without an address that the socket does not have (any more)."""
+    extra: dict[str, Any] = {"socket": TransportSocket(sock), "sockname": None, "peername": None}
+    with contextlib.suppress(OSError):
+        extra["sockname"] = sock.getsockname()
+    with contextlib.suppress(OSError):
+        extra["peername"] = sock.getpeername()
+    return extra
