@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 from support.checks import Reports, descriptors, left_open, wind_up
 from support.kinds import Kind, kinds_for
 from support.sockets import Names, SocketMaker
+
+LIMIT = 20.0
+"""Seconds that a coroutine test may take."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,8 +51,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = pyfuncitem._fixtureinfo.argnames
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
     loop = pyfuncitem.funcargs["loop"]
-    loop.run_until_complete(pyfuncitem.obj(**arguments))
+    loop.run_until_complete(_within_the_limit(pyfuncitem.obj(**arguments)))
     return True
+
+
+async def _within_the_limit(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Cancel a test that waits for ever: that says more, and leaves less, than a killed one."""
+    async with asyncio.timeout(LIMIT):
+        await coroutine
 
 
 @pytest.fixture
