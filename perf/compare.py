@@ -1,5 +1,4 @@
-"""
-Compares the event loops: ``python -m perf.compare``.
+"""Compares the event loops: ``python -m perf.compare``.
 
 Measures every row with every loop in rounds, prints a Markdown table, and
 writes report.md and report.json.  Fails when any measurement failed.
@@ -59,8 +58,7 @@ def windows_of(options: argparse.Namespace) -> Windows:
 
 
 def claim_cores() -> int:
-    """
-    Confine this process and the load to one core; return the server's core.
+    """Confine this process and the load to one core; return the server's core.
 
     They are the first core and the last, which are less likely than neighbours
     to be two threads of one physical core.
@@ -91,8 +89,7 @@ def summary(sample: Sample) -> str:
 
 
 def compare_row(row: Row, names: list[str], rounds: int, windows: Windows, core: int) -> list[Result]:
-    """
-    Measure all contestants in turn, each round beginning with another one.
+    """Measure all contestants in turn, each round beginning with another one.
 
     Who failed is not measured again.
     """

@@ -13,8 +13,7 @@ GRACE_SECONDS = 30
 
 
 def load_echo(program: Path, row: EchoRow, server: Server, warmup: int, seconds: int) -> Sample:
-    """
-    Load a server for a warm-up and a window, in seconds; return the window.
+    """Load a server for a warm-up and a window, in seconds; return the window.
 
     Raises MeasurementError when a message did not come back as it was sent.
     """

@@ -32,8 +32,7 @@ def contestants(row: Row, loops: list[str]) -> list[str]:
 
 
 def measure(row: Row, contestant: str, windows: Windows, core: int) -> Sample:
-    """
-    Run the contestant's server on the core, and load it from this one.
+    """Run the contestant's server on the core, and load it from this one.
 
     Raises MeasurementError when anything went wrong.
     """

@@ -26,8 +26,7 @@ class Server:
 
 @contextmanager
 def running(command: list[str], core: int) -> Iterator[Server]:
-    """
-    Run a server that prints its address when ready, and end it.
+    """Run a server that prints its address when ready, and end it.
 
     Raises MeasurementError when it does not get ready, ends by itself, or complains: a
     server that does its work has nothing to say on standard error.  What fails

@@ -68,8 +68,7 @@ def spread(values: Iterable[float], form: str) -> str:
 
 
 def relation(result: Result, base: Result | None, figure: Callable[[Sample], float]) -> str:
-    """
-    Write a figure as a multiple of the base's.
+    """Write a figure as a multiple of the base's.
 
     Each round gives one ratio, of two windows measured shortly after each
     other, so that what drifts over the rounds cancels out.

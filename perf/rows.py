@@ -80,8 +80,7 @@ FURTHER: tuple[Row, ...] = (
 
 
 def select(patterns: list[str]) -> list[Row]:
-    """
-    Return the rows whose names match; "*" stands for any part of a name.
+    """Return the rows whose names match; "*" stands for any part of a name.
 
     Raises ValueError for a pattern that no row matches.
     """

@@ -1,5 +1,4 @@
-"""
-The servers that are measured, each written as a user of asyncio would.
+"""The servers that are measured, each written as a user of asyncio would.
 
 ``python -m perf.servers --loop NAME --kind KIND`` serves on a free port of
 127.0.0.1, or on a Unix path, prints the port or the path once clients can

@@ -18,8 +18,7 @@ MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
 
 
 def load_http(row: HttpRow, server: Server, warmup: int, seconds: int) -> Sample:
-    """
-    Load a server for a warm-up and a window, in seconds; return the window.
+    """Load a server for a warm-up and a window, in seconds; return the window.
 
     Raises MeasurementError when a request got no answer or not the right one.
     """

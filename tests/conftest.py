@@ -68,9 +68,7 @@ def reports() -> Reports:
 
 
 @pytest.fixture
-def make_loop(
-    kind: Kind, reports: Reports
-) -> Iterator[Callable[[], asyncio.AbstractEventLoop]]:
+def make_loop(kind: Kind, reports: Reports) -> Iterator[Callable[[], asyncio.AbstractEventLoop]]:
     """Make loops of the kind under test; nothing may be left of them in the end."""
     before = descriptors()
     loops = []

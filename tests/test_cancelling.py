@@ -28,9 +28,7 @@ from support.sockets import (
     sees_the_end,
 )
 
-loses = pytest.mark.uringloop_only(
-    "asyncio loses what has come when the task is cancelled before it wakes"
-)
+loses = pytest.mark.uringloop_only("asyncio loses what has come when the task is cancelled before it wakes")
 
 MOMENTS = list(itertools.product(range(4), range(6)))
 """Turns before something happens, and turns from there to the cancelling."""
@@ -56,9 +54,7 @@ async def recvfrom_into(loop, sock, count=100):
     return bytes(buffer[:received])
 
 
-any_receive = pytest.mark.parametrize(
-    "receive", [recv, recv_into, recvfrom, recvfrom_into]
-)
+any_receive = pytest.mark.parametrize("receive", [recv, recv_into, recvfrom, recvfrom_into])
 
 
 async def cancelled(task):
@@ -86,15 +82,11 @@ async def cancelled_around(loop, awaitable, event, before, between):
 @loses
 @any_receive
 @pytest.mark.parametrize("stream", ["tcp", "unix"])
-async def test_a_receive_cancelled_at_any_moment_loses_no_byte(
-    loop, sockets, stream, receive
-):
+async def test_a_receive_cancelled_at_any_moment_loses_no_byte(loop, sockets, stream, receive):
     ours, theirs = sockets.pair(stream)
     for before, between in MOMENTS:
         sent = b"%d after %d" % (between, before)
-        received = await cancelled_around(
-            loop, receive(loop, ours), lambda s=sent: theirs.send(s), before, between
-        )
+        received = await cancelled_around(loop, receive(loop, ours), lambda s=sent: theirs.send(s), before, between)
         received = received or b""
         while len(received) < len(sent):
             received += await receive(loop, ours)
@@ -104,18 +96,14 @@ async def test_a_receive_cancelled_at_any_moment_loses_no_byte(
 @loses
 @any_receive
 @pytest.mark.parametrize("kind_of_pair", ["udp", "unix"])
-async def test_a_receive_cancelled_at_any_moment_loses_no_datagram(
-    loop, sockets, receive, kind_of_pair
-):
+async def test_a_receive_cancelled_at_any_moment_loses_no_datagram(loop, sockets, receive, kind_of_pair):
     if kind_of_pair == "udp":
         ours, theirs = sockets.udp_pair()
     else:
         ours, theirs = sockets.unix_pair(socket.SOCK_DGRAM)
     for before, between in MOMENTS:
         sent = b"%d after %d" % (between, before)
-        received = await cancelled_around(
-            loop, receive(loop, ours), lambda s=sent: theirs.send(s), before, between
-        )
+        received = await cancelled_around(loop, receive(loop, ours), lambda s=sent: theirs.send(s), before, between)
         theirs.send(b"next")
         expected = [b"next"] if received else [sent, b"next"]
         assert [await receive(loop, ours) for _ in expected] == expected
@@ -125,11 +113,15 @@ async def test_a_receive_cancelled_at_any_moment_loses_no_datagram(
 @any_receive
 async def test_data_and_cancelling_in_one_callback_lose_nothing(loop, sockets, receive):
     ours, theirs = sockets.tcp_pair()
-    deeds = [lambda: theirs.send(b"one"), lambda: theirs.send(b"two")]
-    for order in itertools.permutations([*deeds, lambda: task.cancel()]):
+
+    def do(deeds, task):
+        for deed in deeds:
+            task.cancel() if deed == "cancel" else theirs.send(deed)
+
+    for deeds in itertools.permutations([b"one", b"two", "cancel"]):
         task = loop.create_task(receive(loop, ours))
         await turns(3)
-        loop.call_soon(lambda order=order: [deed() for deed in order])
+        loop.call_soon(do, deeds, task)
         received = await outcome(task)
         if isinstance(received, asyncio.CancelledError):
             received = b""
@@ -179,9 +171,7 @@ TIMEOUTS = [0, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005]
 @loses
 @any_receive
 @pytest.mark.parametrize("stream", ["tcp", "unix"])
-async def test_waiting_a_short_while_again_and_again_loses_no_byte(
-    loop, sockets, stream, receive
-):
+async def test_waiting_a_short_while_again_and_again_loses_no_byte(loop, sockets, stream, receive):
     ours, theirs = sockets.pair(stream)
     seen = hashlib.sha256()
     counts = {"bytes": 0, "timeouts": 0}
@@ -211,9 +201,7 @@ async def test_waiting_a_short_while_again_and_again_loses_no_byte(
 async def test_the_next_receive_may_ask_for_less_or_otherwise(loop, sockets, receive):
     ours, theirs = sockets.tcp_pair()
     for before, between in MOMENTS:
-        received = await cancelled_around(
-            loop, recv(loop, ours), lambda: theirs.send(b"abcdefgh"), before, between
-        )
+        received = await cancelled_around(loop, recv(loop, ours), lambda: theirs.send(b"abcdefgh"), before, between)
         if received is None:
             received = await receive(loop, ours, 3)
             assert received in (b"a", b"ab", b"abc")
@@ -267,9 +255,7 @@ async def test_the_end_of_a_stream_is_not_lost_either(loop, sockets):
             theirs.send(b"last words")
             theirs.close()
 
-        received = await cancelled_around(
-            loop, recv(loop, ours), speak_and_leave, before, between
-        )
+        received = await cancelled_around(loop, recv(loop, ours), speak_and_leave, before, between)
         assert (received or await recv(loop, ours)) == b"last words"
         assert await recv(loop, ours) == b""
         ours.close()
@@ -291,9 +277,7 @@ async def test_a_transport_gets_what_a_cancelled_receive_had(loop, sockets):
 
 
 @any_receive
-async def test_after_a_cancelled_receive_the_data_stays_in_the_socket(
-    loop, sockets, receive
-):
+async def test_after_a_cancelled_receive_the_data_stays_in_the_socket(loop, sockets, receive):
     ours, theirs = sockets.tcp_pair()
     for before in range(4):
         task = loop.create_task(receive(loop, ours))
@@ -361,9 +345,7 @@ async def test_an_accept_cancelled_at_any_moment_loses_no_connection(loop, socke
 
 
 @loses
-async def test_accepting_a_short_while_again_and_again_loses_no_connection(
-    loop, sockets
-):
+async def test_accepting_a_short_while_again_and_again_loses_no_connection(loop, sockets):
     listener = sockets.listener()
     total = 200
 
@@ -413,9 +395,7 @@ async def test_a_connection_that_nobody_takes_is_closed_with_the_loop(loop, sock
 
 
 @pytest.mark.parametrize("wait", [0, 1, 2, 3, 5, 20])
-async def test_of_a_cancelled_sendall_a_beginning_is_sent_and_nothing_after(
-    loop, sockets, wait
-):
+async def test_of_a_cancelled_sendall_a_beginning_is_sent_and_nothing_after(loop, sockets, wait):
     ours, theirs = sockets.tcp_pair()
     data = bytearray(pattern(10_000_000))
     task = loop.create_task(loop.sock_sendall(ours, data))
@@ -442,14 +422,10 @@ async def test_after_a_cancelled_sendall_the_next_follows_at_once(loop, sockets)
     assert read_what_is_there(theirs) == b""
 
 
-async def test_a_datagram_whose_sending_was_cancelled_is_sent_once_or_never(
-    loop, sockets
-):
+async def test_a_datagram_whose_sending_was_cancelled_is_sent_once_or_never(loop, sockets):
     ours, theirs = sockets.udp_pair()
     for wait in range(4):
-        task = loop.create_task(
-            loop.sock_sendto(ours, b"datagram", theirs.getsockname())
-        )
+        task = loop.create_task(loop.sock_sendto(ours, b"datagram", theirs.getsockname()))
         await turns(wait)
         await cancelled(task)
         await loop.sock_sendall(ours, b"next")
@@ -523,9 +499,7 @@ async def test_the_port_is_free_once_a_cancelled_socket_is_closed(loop, sockets,
 
 
 @any_receive
-async def test_the_peer_sees_the_end_once_a_cancelled_socket_is_closed(
-    loop, sockets, receive
-):
+async def test_the_peer_sees_the_end_once_a_cancelled_socket_is_closed(loop, sockets, receive):
     ours, theirs = sockets.tcp_pair()
     task = loop.create_task(receive(loop, ours))
     await asyncio.sleep(0.002)
@@ -556,9 +530,7 @@ def pair_at(sockets, number):
 
 
 @any_receive
-async def test_a_closed_sockets_receive_does_not_steal_from_a_stranger(
-    loop, sockets, receive
-):
+async def test_a_closed_sockets_receive_does_not_steal_from_a_stranger(loop, sockets, receive):
     """The socket is closed under a receive, and its number goes to another one."""
     ours, _theirs = sockets.tcp_pair()
     task = loop.create_task(receive(loop, ours))
@@ -575,9 +547,7 @@ async def test_a_closed_sockets_receive_does_not_steal_from_a_stranger(
 async def test_a_stranger_gets_nothing_that_was_put_back(loop, sockets):
     for before, between in MOMENTS:
         ours, theirs = sockets.unix_pair()
-        await cancelled_around(
-            loop, recv(loop, ours), lambda t=theirs: t.send(b"private"), before, between
-        )
+        await cancelled_around(loop, recv(loop, ours), lambda t=theirs: t.send(b"private"), before, between)
         number = ours.fileno()
         ours.close()
         stranger, friend = pair_at(sockets, number)

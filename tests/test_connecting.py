@@ -218,7 +218,7 @@ async def test_the_next_address_is_tried_when_one_refuses(loop, sockets, names):
 async def test_when_all_addresses_refuse_the_error_names_them_all(loop, names):
     addresses = [refused_address(), refused_address(socket.AF_INET6)]
     names.add("refused.test", *addresses)
-    with pytest.raises(OSError, match="^Multiple exceptions: ") as caught:
+    with pytest.raises(OSError, match=r"^Multiple exceptions: ") as caught:
         await loop.create_connection(Recorder, "refused.test", 80)
     assert type(caught.value) is OSError
     assert all(str(address) in str(caught.value) for address in addresses)
@@ -278,7 +278,7 @@ async def test_happy_eyeballs_take_the_first_address_when_it_answers(loop, socke
 
 async def test_happy_eyeballs_raise_when_all_refuse(loop, names):
     names.add("eyes.test", refused_address(), refused_address())
-    with pytest.raises(OSError, match="^Multiple exceptions: "):
+    with pytest.raises(OSError, match=r"^Multiple exceptions: "):
         await loop.create_connection(Recorder, "eyes.test", 80, happy_eyeballs_delay=0.01)
 
 
@@ -350,7 +350,7 @@ async def test_a_unix_path_where_nobody_listens(loop, sockets, tmp_path):
 @families
 async def test_an_accepted_socket_can_be_handed_over(loop, sockets, family):
     listener = sockets.listener(family)
-    client = sockets.keep(socket.create_connection(listener.getsockname()))
+    client = sockets.keep(socket.create_connection(listener.getsockname()[:2]))
     sock, address = listener.accept()
     transport, protocol = await loop.connect_accepted_socket(Recorder, sock)
     assert transport.get_extra_info("peername") == address

@@ -16,7 +16,7 @@ import time
 import weakref
 
 import pytest
-from support.checks import turns, until
+from support.checks import forget, turns, until
 from support.children import run
 
 RESOLUTION = time.get_clock_info("monotonic").resolution
@@ -128,7 +128,10 @@ def test_a_cancelled_callback_does_not_run(loop):
 
 
 def test_a_callback_cancelled_in_its_own_turn_does_not_run(loop):
-    loop.call_soon(lambda: handle.cancel())
+    def cancel():
+        handle.cancel()
+
+    loop.call_soon(cancel)
     handle = loop.call_soon(pytest.fail, "it ran")
     run_briefly(loop)
 
@@ -515,9 +518,7 @@ def test_callbacks_from_many_threads_all_run_in_order(loop):
             loop.call_soon_threadsafe(seen.append, (thread, number))
 
     async def main():
-        await asyncio.gather(
-            *(asyncio.to_thread(schedule, thread) for thread in range(threads))
-        )
+        await asyncio.gather(*(asyncio.to_thread(schedule, thread) for thread in range(threads)))
         await turns(2)
 
     loop.run_until_complete(main())
@@ -701,11 +702,10 @@ def test_loops_made_and_closed_in_a_row_leave_nothing(make_loop):
 
 
 def test_a_loop_left_unclosed_emits_a_warning(kind):
-    loop = kind.new_event_loop()
-    loop.run_until_complete(asyncio.sleep(0))
+    loops = [kind.new_event_loop()]
+    loops[0].run_until_complete(asyncio.sleep(0))
     with pytest.warns(ResourceWarning, match="unclosed event loop"):
-        del loop
-        gc.collect()
+        forget(loops)
 
 
 # tasks
@@ -908,9 +908,7 @@ def test_an_exception_that_nobody_retrieves_is_reported(loop, reports):
 
 
 @pytest.mark.parametrize("exception", [SystemExit, KeyboardInterrupt])
-def test_an_exit_out_of_a_callback_stops_the_loop_which_goes_on_afterwards(
-    loop, exception
-):
+def test_an_exit_out_of_a_callback_stops_the_loop_which_goes_on_afterwards(loop, exception):
     def leave():
         raise exception("leaving")
 
@@ -1033,9 +1031,7 @@ def test_in_debug_mode_a_callback_must_be_one(loop, method):
     assert str(caught.value) == f"coroutines cannot be used with {method}()"
     with pytest.raises(TypeError) as caught:
         call("text")
-    assert str(caught.value) == (
-        f"a callable object was expected by {method}(), got 'text'"
-    )
+    assert str(caught.value) == (f"a callable object was expected by {method}(), got 'text'")
 
 
 def test_coroutine_origins_are_tracked_in_debug_mode_while_the_loop_runs(loop):
@@ -1109,9 +1105,7 @@ def test_a_generator_that_fails_to_close_is_reported(loop, reports):
 
     generator = loop.run_until_complete(main())
     context = reports.take()
-    assert context["message"] == (
-        f"an error occurred during closing of asynchronous generator {generator!r}"
-    )
+    assert context["message"] == (f"an error occurred during closing of asynchronous generator {generator!r}")
     assert isinstance(context["exception"], LookupError)
     assert context["asyncgen"] is generator
 
@@ -1137,9 +1131,7 @@ def test_generator_hooks_are_those_of_before_after_a_run(loop):
 
 
 async def test_run_in_executor_runs_in_another_thread(loop):
-    assert await loop.run_in_executor(None, threading.get_ident) != (
-        threading.get_ident()
-    )
+    assert await loop.run_in_executor(None, threading.get_ident) != (threading.get_ident())
     assert await loop.run_in_executor(None, divmod, 17, 5) == (3, 2)
     with pytest.raises(ValueError, match="invalid literal"):
         await loop.run_in_executor(None, int, "not a number")
@@ -1202,9 +1194,7 @@ async def test_the_shutdown_of_the_executor_gives_up_after_its_timeout(loop):
 
 
 async def test_names_are_resolved(loop):
-    found = await loop.getaddrinfo(
-        "localhost", 80, family=socket.AF_INET, type=socket.SOCK_STREAM
-    )
+    found = await loop.getaddrinfo("localhost", 80, family=socket.AF_INET, type=socket.SOCK_STREAM)
     assert (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80)) in found
     numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
     assert await loop.getnameinfo(("127.0.0.1", 80), numeric) == ("127.0.0.1", "80")
@@ -1231,9 +1221,7 @@ async def test_the_loop_goes_on_while_a_name_is_resolved(loop, names):
 
 SCHEDULERS = {
     "call_soon": lambda loop, *args, **options: loop.call_soon(*args, **options),
-    "call_soon_threadsafe": lambda loop, *args, **options: loop.call_soon_threadsafe(
-        *args, **options
-    ),
+    "call_soon_threadsafe": lambda loop, *args, **options: loop.call_soon_threadsafe(*args, **options),
     "call_later": lambda loop, *args, **options: loop.call_later(0, *args, **options),
     "call_at": lambda loop, *args, **options: loop.call_at(0, *args, **options),
 }

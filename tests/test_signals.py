@@ -180,17 +180,15 @@ def test_a_handler_of_pythons_own_may_wake_the_loop(loop, handler_of_pythons_own
         loop.run_forever()
 
 
-def test_an_exception_out_of_a_handler_of_pythons_own_leaves_the_loop(
-    loop, handler_of_pythons_own
-):
-    class Alarm(Exception):
+def test_an_exception_out_of_a_handler_of_pythons_own_leaves_the_loop(loop, handler_of_pythons_own):
+    class AlarmError(Exception):
         pass
 
     def handler(*_):
-        raise Alarm
+        raise AlarmError
 
     handler_of_pythons_own(handler)
-    with signals_from_outside(signal.SIGUSR2, 0.02), pytest.raises(Alarm):
+    with signals_from_outside(signal.SIGUSR2, 0.02), pytest.raises(AlarmError):
         loop.run_forever()
     assert loop.run_until_complete(asyncio.sleep(0.01, "went on")) == "went on"
 

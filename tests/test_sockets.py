@@ -54,9 +54,7 @@ async def test_recv_returns_what_is_there(loop, sockets, stream):
 @streams
 async def test_recv_waits_for_what_comes(loop, sockets, stream):
     ours, theirs = sockets.pair(stream)
-    assert await soon_after(
-        loop, loop.sock_recv(ours, 100), theirs.send, b"hello"
-    ) == (b"hello")
+    assert await soon_after(loop, loop.sock_recv(ours, 100), theirs.send, b"hello") == (b"hello")
 
 
 @streams
@@ -180,9 +178,7 @@ async def test_sends_that_wait_on_one_socket_do_not_mix(loop, sockets):
     sends = [loop.create_task(loop.sock_sendall(ours, part)) for part in parts]
     received = await read_exactly(theirs, sum(map(len, parts)))
     await asyncio.gather(*sends)
-    assert hashlib.sha256(received).digest() == (
-        hashlib.sha256(b"".join(parts)).digest()
-    )
+    assert hashlib.sha256(received).digest() == (hashlib.sha256(b"".join(parts)).digest())
 
 
 # sending
@@ -277,9 +273,7 @@ async def test_accept_waits_for_a_connection(loop, sockets):
     listener = sockets.listener()
     client = sockets.new(socket.AF_INET)
     accepted = loop.sock_accept(listener)
-    server, address = await soon_after(
-        loop, accepted, client.connect_ex, listener.getsockname()
-    )
+    server, address = await soon_after(loop, accepted, client.connect_ex, listener.getsockname())
     sockets.keep(server)
     assert address == client.getsockname()
 
@@ -367,9 +361,10 @@ async def test_datagrams_carry_the_address_of_their_sender(loop, sockets, family
 async def test_recvfrom_waits_for_a_datagram(loop, sockets, family):
     ours, theirs = sockets.udp(family), sockets.udp(family)
     received = loop.sock_recvfrom(ours, 100)
-    assert await soon_after(
-        loop, received, theirs.sendto, b"hello", ours.getsockname()
-    ) == (b"hello", theirs.getsockname())
+    assert await soon_after(loop, received, theirs.sendto, b"hello", ours.getsockname()) == (
+        b"hello",
+        theirs.getsockname(),
+    )
 
 
 @families
@@ -491,9 +486,7 @@ async def test_sending_to_one_who_left_is_an_error_and_no_signal(loop, sockets):
 async def test_a_sendall_ends_with_an_error_when_the_peer_leaves(loop, sockets):
     ours, theirs = sockets.tcp_pair()
     with pytest.raises(ConnectionError):
-        await soon_after(
-            loop, loop.sock_sendall(ours, bytes(20_000_000)), reset, theirs
-        )
+        await soon_after(loop, loop.sock_sendall(ours, bytes(20_000_000)), reset, theirs)
 
 
 async def test_a_socket_shut_down_by_ourselves_ends_a_receive(loop, sockets):
@@ -520,10 +513,10 @@ async def test_in_debug_mode_a_blocking_socket_is_refused(loop, sockets, call):
     loop.set_debug(True)
     sock = sockets.new(socket.AF_INET)
     sock.setblocking(True)
-    with pytest.raises(ValueError, match="^the socket must be non-blocking$"):
+    with pytest.raises(ValueError, match=r"^the socket must be non-blocking$"):
         await CALLS[call](loop, sock)
     sock.settimeout(5)
-    with pytest.raises(ValueError, match="^the socket must be non-blocking$"):
+    with pytest.raises(ValueError, match=r"^the socket must be non-blocking$"):
         await CALLS[call](loop, sock)
 
 

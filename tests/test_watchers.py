@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import os
 import pty
 import select
@@ -46,9 +47,7 @@ def pipe(descriptors):
 
 @streams
 @pytest.mark.parametrize("by_number", [True, False])
-async def test_a_reader_is_called_when_there_is_something_to_read(
-    loop, sockets, stream, by_number
-):
+async def test_a_reader_is_called_when_there_is_something_to_read(loop, sockets, stream, by_number):
     ours, theirs = sockets.pair(stream)
     watched = ours.fileno() if by_number else ours
     calls = []
@@ -345,7 +344,7 @@ async def test_a_ready_watcher_is_called_at_most_once_a_turn(loop, sockets):
     turn()
     await until(lambda: len(order) >= 200)
     loop.remove_writer(ours)
-    assert all(pair != ("room", "room") for pair in zip(order, order[1:199]))
+    assert all(pair != ("room", "room") for pair in itertools.pairwise(order[:200]))
 
 
 @streams
@@ -360,9 +359,7 @@ async def test_the_end_of_a_stream_calls_its_reader(loop, sockets, stream):
     loop.remove_reader(ours)
 
 
-async def test_a_writer_does_not_spin_when_the_peer_has_ended_and_there_is_no_room(
-    loop, sockets
-):
+async def test_a_writer_does_not_spin_when_the_peer_has_ended_and_there_is_no_room(loop, sockets):
     ours, theirs = sockets.tcp_pair()
     fill(ours)
     calls = []
@@ -439,9 +436,7 @@ async def test_a_second_callback_replaces_the_first(loop, sockets):
 
 
 @pytest.mark.parametrize("wait", range(4))
-async def test_a_removed_reader_is_not_called_even_if_data_has_come(
-    loop, sockets, wait
-):
+async def test_a_removed_reader_is_not_called_even_if_data_has_come(loop, sockets, wait):
     ours, theirs = sockets.tcp_pair()
     calls = []
     loop.add_reader(ours, calls.append, "called")
@@ -590,9 +585,7 @@ async def test_a_reader_may_close_its_socket_after_removing_itself(loop, sockets
 
 
 @pytest.mark.parametrize("direction", ["reader", "writer"])
-async def test_the_peer_sees_the_end_as_soon_as_an_unwatched_socket_is_closed(
-    loop, sockets, direction
-):
+async def test_the_peer_sees_the_end_as_soon_as_an_unwatched_socket_is_closed(loop, sockets, direction):
     ours, theirs = sockets.tcp_pair()
     if direction == "writer":
         sent = fill(ours)
@@ -607,9 +600,7 @@ async def test_the_peer_sees_the_end_as_soon_as_an_unwatched_socket_is_closed(
     assert sees_the_end(theirs)
 
 
-async def test_the_port_is_free_as_soon_as_an_unwatched_listener_is_closed(
-    loop, sockets
-):
+async def test_the_port_is_free_as_soon_as_an_unwatched_listener_is_closed(loop, sockets):
     listener = sockets.listener()
     port = listener.getsockname()[1]
     for _ in range(3):
@@ -665,9 +656,7 @@ async def test_a_failing_callback_is_reported_and_called_again(loop, sockets, re
 
 
 @pytest.mark.parametrize("exception", [SystemExit, KeyboardInterrupt])
-def test_an_exit_out_of_a_watcher_leaves_the_loop_which_goes_on(
-    loop, sockets, exception
-):
+def test_an_exit_out_of_a_watcher_leaves_the_loop_which_goes_on(loop, sockets, exception):
     ours, theirs = sockets.tcp_pair()
     others = [sockets.tcp_pair() for _ in range(3)]
     seen = []
@@ -734,9 +723,7 @@ async def test_the_descriptor_of_a_transport_cannot_be_watched(loop, sockets, me
         for watched in (sock, sock.fileno()):
             with pytest.raises(RuntimeError, match="is used by transport") as caught:
                 getattr(loop, method)(watched, print)
-            assert str(caught.value) == (
-                f"File descriptor {watched!r} is used by transport {link.transport!r}"
-            )
+            assert str(caught.value) == (f"File descriptor {watched!r} is used by transport {link.transport!r}")
         link.peer.send(b"still working")
         await link.protocol.receives(13)
 
@@ -786,9 +773,7 @@ def test_a_loop_closed_with_watchers_lets_go_of_them(loop, sockets):
     assert sees_the_end(theirs)
 
 
-async def test_a_watcher_added_from_a_callback_of_another_thread_wakes_the_loop(
-    loop, sockets
-):
+async def test_a_watcher_added_from_a_callback_of_another_thread_wakes_the_loop(loop, sockets):
     ours, theirs = sockets.tcp_pair()
     received = loop.create_future()
 

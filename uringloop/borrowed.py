@@ -16,13 +16,13 @@ TransportSocket = trsock.TransportSocket
 staggered_race = staggered.staggered_race
 """Runs coroutines with a delay between their starts until one succeeds (RFC 8305, Happy Eyeballs)."""
 
-SSLProtocol = sslproto.SSLProtocol
+SSLProtocol: Any = sslproto.SSLProtocol
 """TLS between a transport and a protocol."""
 
 get_running_loop = events._get_running_loop
 """The running loop of this thread, or None. (Setting it is documented for implementers; asking is not.)"""
 
-is_debug_mode: Callable[[], bool] = coroutines._is_debug_mode
+is_debug_mode: Callable[[], bool] = coroutines._is_debug_mode  # type: ignore[attr-defined]
 """Whether new loops start in debug mode: PYTHONASYNCIODEBUG, or python -X dev."""
 
 _format_callback = format_helpers._format_callback_source
@@ -37,4 +37,4 @@ def describe_callback(callback: Callable[..., object], args: tuple[Any, ...], de
 
 def describe_handle(handle: object) -> str:
     """Return a handle, or the task that it steps, as the log of slow callbacks has it."""
-    return str(base_events._format_handle(handle))
+    return str(base_events._format_handle(handle))  # type: ignore[attr-defined]

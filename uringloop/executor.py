@@ -7,10 +7,13 @@ import socket
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+from .handles import Args
 from .reporting import logger
 from .tasks import Tasks
+
+_Result = TypeVar("_Result")
 
 AddressInfo = list[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]]
 
@@ -24,8 +27,8 @@ class Executor(Tasks):
         self._executor_shutdown = False
 
     def run_in_executor(
-        self, executor: concurrent.futures.Executor | None, func: Callable[..., Any], *args: Any
-    ) -> "asyncio.Future[Any]":
+        self, executor: concurrent.futures.Executor | None, func: Callable[[*Args], _Result], *args: *Args
+    ) -> "asyncio.Future[_Result]":
         """Call the function in the executor (None: the default one) and return a future of its result."""
         self._check_closed()
         if self._debug:
@@ -101,11 +104,11 @@ class Executor(Tasks):
         flags: int = 0,
     ) -> AddressInfo:
         """Resolve a host and a port in the default executor; see socket.getaddrinfo."""
-        resolve = self._logged_getaddrinfo if self._debug else socket.getaddrinfo
+        resolve: Callable[..., Any] = self._logged_getaddrinfo if self._debug else socket.getaddrinfo
         info: AddressInfo = await self.run_in_executor(None, resolve, host, port, family, type, proto, flags)
         return info
 
-    async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int = 0) -> tuple[str, str]:  # type: ignore[override]
+    async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int = 0) -> tuple[str, str]:
         """Resolve an address to names in the default executor; see socket.getnameinfo."""
         names: tuple[str, str] = await self.run_in_executor(None, socket.getnameinfo, sockaddr, flags)
         return names
@@ -120,9 +123,15 @@ class Executor(Tasks):
         return info
 
     async def _resolve(
-        self, address: tuple[Any, ...], *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0  # noqa: A002
+        self,
+        address: tuple[Any, ...],
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002
+        proto: int = 0,
+        flags: int = 0,
     ) -> AddressInfo:
-        """Return what getaddrinfo() has for a (host, port, ...) address, without a thread if the host is numeric."""
+        """Return what getaddrinfo() has for a (host, port, ...) address; without a thread for a numeric host."""
         host, port = address[:2]
         numeric = numeric_address(host, port, family, type, proto, *address[2:])
         if numeric is not None:

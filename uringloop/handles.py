@@ -7,7 +7,10 @@ The loop knows, and makes asyncio's own then; otherwise it makes these, which se
 import asyncio
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, TypeVarTuple
+
+Args = TypeVarTuple("Args")
+"""The types of a callback's arguments."""
 
 
 class Handle(asyncio.Handle):

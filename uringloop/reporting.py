@@ -16,7 +16,7 @@ class Reporting(asyncio.AbstractEventLoop):
 
     def __init__(self) -> None:
         self._exception_handler: ExceptionHandler | None = None
-        self._current_handle: asyncio.Handle | None = None  # known in debug mode only
+        self._current_handle: Any = None  # known in debug mode only
 
     def get_exception_handler(self) -> ExceptionHandler | None:
         """Return the exception handler, or None for the default one."""
@@ -38,23 +38,22 @@ class Reporting(asyncio.AbstractEventLoop):
         if origin and "source_traceback" not in context:
             context["handle_traceback"] = origin
         lines = [context.get("message") or "Unhandled exception in event loop"]
-        lines += (
-            f"{key}: {_describe(key, context[key])}" for key in sorted(context) if key not in ("message", "exception")
-        )
+        further = sorted(context.keys() - {"message", "exception"})
+        lines += (f"{key}: {_describe(key, context[key])}" for key in further)
         logger.error("\n".join(lines), exc_info=exception)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Call the exception handler with a context: a dict with 'message' and, by case, 'exception', 'future',
-        'task', 'handle', 'protocol', 'transport', 'socket', 'asyncgen'.
+        """Call the exception handler with a context.
 
-        See the Python documentation of loop.call_exception_handler.
+        That is a dict with 'message' and, by case, 'exception', 'future', 'task', 'handle', 'protocol',
+        'transport', 'socket', 'asyncgen'; see the Python documentation of loop.call_exception_handler.
         """
         handler = self._exception_handler
         if handler is None:
             self._call_default_handler(context, "Exception in default exception handler")
             return
         try:
-            thing = context.get("task") or context.get("future") or context.get("handle")
+            thing: Any = context.get("task") or context.get("future") or context.get("handle")
             user_context = thing.get_context() if hasattr(thing, "get_context") else None
             if user_context is None:
                 handler(self, context)

@@ -12,15 +12,15 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Protocol
 
 from . import borrowed
-from .handles import Handle, TimerHandle
+from .asyncgens import AsyncGenerators
+from .handles import Args, Handle, TimerHandle
 from .operations.base import Operation
 from .proactor import Proactor
-from .asyncgens import AsyncGenerators
 from .reporting import logger
 from .timers import Timers
 from .wakeup import Wakeup
@@ -42,7 +42,7 @@ class Scheduling(AsyncGenerators):
     def __init__(self) -> None:
         super().__init__()
         self._closed = True  # until everything is there that close() has to take down
-        self._ready: deque[asyncio.Handle] = deque()
+        self._ready: deque[Any] = deque()  # of asyncio.Handle, whose attributes are not declared
         self._timers = Timers()
         self._unsent: list[Flushable] = []
         self._stopping = False
@@ -68,7 +68,9 @@ class Scheduling(AsyncGenerators):
 
     # Callbacks
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[*Args], object], *args: *Args, context: Context | None = None
+    ) -> asyncio.Handle:
         """Run the callback in the next turn, after those scheduled before it."""
         if self._closed:
             self._check_closed()
@@ -80,7 +82,7 @@ class Scheduling(AsyncGenerators):
         return handle
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Args], object], *args: *Args, context: Context | None = None
     ) -> asyncio.Handle:
         """Like call_soon(), from any thread."""
         self._check_closed()
@@ -94,7 +96,7 @@ class Scheduling(AsyncGenerators):
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*Args], object], *args: *Args, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Run the callback after `delay` seconds, and not before."""
         if delay is None:
@@ -102,7 +104,7 @@ class Scheduling(AsyncGenerators):
         return self._add_timer(self.time() + delay, callback, args, context)
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Args], object], *args: *Args, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Run the callback when time() has reached `when` (seconds), and not before."""
         if when is None:
@@ -118,7 +120,7 @@ class Scheduling(AsyncGenerators):
             self._check_thread()
             self._check_callback(callback, "call_at")
             handle = asyncio.TimerHandle(when, callback, args, self, context)
-            del handle._source_traceback[-2:]  # this function and its caller
+            _hide_callers(handle)
         else:
             handle = TimerHandle(when, callback, args, self, context)
         self._timers.add(handle, when)
@@ -137,7 +139,7 @@ class Scheduling(AsyncGenerators):
     ) -> asyncio.Handle:
         self._check_callback(callback, method)
         handle = asyncio.Handle(callback, args, self, context)
-        del handle._source_traceback[-2:]  # this function and its caller
+        _hide_callers(handle)
         self._ready.append(handle)
         return handle
 
@@ -330,9 +332,10 @@ class Scheduling(AsyncGenerators):
     def _log_if_slow(self, what: object, started: float) -> None:
         duration = self.time() - started
         if duration >= self.slow_callback_duration:
-            logger.warning("Executing %s took %.3f seconds", borrowed.describe_handle(what), duration)
+            description = borrowed.describe_handle(what) if isinstance(what, asyncio.Handle) else repr(what)
+            logger.warning("Executing %s took %.3f seconds", description, duration)
 
-    def _report_callback(self, handle: asyncio.Handle, error: BaseException) -> None:
+    def _report_callback(self, handle: Any, error: BaseException) -> None:
         description = borrowed.describe_callback(handle._callback, handle._args, self._debug)
         self.call_exception_handler(
             {"message": f"Exception in callback {description}", "exception": error, "handle": handle}
@@ -340,3 +343,9 @@ class Scheduling(AsyncGenerators):
 
     def _report_operation(self, error: BaseException, operation: Operation) -> None:
         self.call_exception_handler({"message": f"Exception in completion of {operation!r}", "exception": error})
+
+
+def _hide_callers(handle: Any) -> None:
+    """Leave out of a handle's origin the two functions of ours that made it."""
+    if handle._source_traceback:
+        del handle._source_traceback[-2:]

@@ -6,9 +6,8 @@ import inspect
 import signal
 import threading
 from collections.abc import Callable
-from typing import Any
 
-from .handles import Handle
+from .handles import Args, Handle
 from .reporting import logger
 from .scheduling import Scheduling
 
@@ -22,7 +21,7 @@ class Signals(Scheduling):
         self._signal_handlers: dict[int, asyncio.Handle] = {}
         super().__init__()
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[[*Args], object], *args: *Args) -> None:
         """Run the callback in the loop whenever the signal arrives.
 
         Raises ValueError or RuntimeError for a signal that cannot be caught, TypeError for a bad callback, and

@@ -7,13 +7,16 @@ is clear, a socket has one receive in flight at a time and one send, and others 
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import contextlib
 import errno
+import functools
 import operator
 import os
 import socket
 import ssl
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 _LARGEST_RECEIVE = 1024 * 1024  # bytes; a receive may always bring less than was asked for
 _TRY_AGAIN = (-errno.EAGAIN, -errno.EINTR, -errno.ENOBUFS)
+_kind_of = _socket.socket.type.__get__
 _GIVEN_UP = (asyncio.CancelledError, GeneratorExit)
 
 
@@ -82,6 +86,10 @@ class _Held:
             raise item
         return item
 
+    def take_all(self, sock: socket.socket) -> list[Any]:
+        """Return all items, the oldest first."""
+        return list(self._items.pop(sock.fileno())[1]) if self.has(sock) else []
+
     def clear(self) -> None:
         """Drop everything, and close the connections among it."""
         for fd in list(self._items):
@@ -119,6 +127,10 @@ class _Lane:
             following.begin()
         elif self._last.get(operation.fd) is operation:
             del self._last[operation.fd]
+
+    def clear(self) -> None:
+        """Forget all operations."""
+        self._last.clear()
 
 
 class _SocketReceive(Receive):
@@ -192,7 +204,7 @@ class _SocketReceiveInto(_SocketReceive):
         return len(data)
 
     def returned(self) -> bytes:
-        return ffi.buffer(self.memory, self.future.result())[:]
+        return self.read(self.future.result(), 0)
 
 
 class _SocketSend(Send):
@@ -266,17 +278,19 @@ class Sockets(Executor, Watchers):
         self._receives = _Lane(self._proactor)
         self._sends = _Lane(self._proactor)
 
-    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
-        """Receive up to `nbytes` bytes; none at the end of the stream."""
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:  # type: ignore[override]
+        """Receive up to `n` bytes; none at the end of the stream."""
         fd = self._check_socket(sock)
-        size = min(operator.index(nbytes), _LARGEST_RECEIVE)
-        if size <= 0:
-            data: bytes = await self._when_ready(fd, READABLE, sock.recv, nbytes, socket.MSG_DONTWAIT)
-            return data
-        operation = _SocketReceive(self, sock, fd, size)
+        size = operator.index(n)
+        received: bytes
+        if not (0 < size <= sys.maxsize and is_stream(sock)):
+            received = await self._when_ready(fd, READABLE, sock.recv, n, socket.MSG_DONTWAIT)
+            return received
+        operation = _SocketReceive(self, sock, fd, min(size, _LARGEST_RECEIVE))
         if size > POOL_BUFFER_SIZE and operation.memory is None:
-            operation.memory = uninitialized_memory("char[]", size)
-        return await self._receive(operation)
+            operation.memory = uninitialized_memory("char[]", operation.size)
+        received = await self._receive(operation)
+        return received
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receive into the buffer; return the number of bytes, 0 at the end of the stream."""
@@ -285,10 +299,11 @@ class Sockets(Executor, Watchers):
             pinned = ffi.from_buffer(buf, require_writable=True)
         except (TypeError, ValueError, BufferError):
             return sock.recv_into(buf)  # raises what is to be raised
-        if not len(pinned):
+        if not len(pinned) or not is_stream(sock):
             count: int = await self._when_ready(fd, READABLE, sock.recv_into, buf, 0, socket.MSG_DONTWAIT)
-            return count
-        return await self._receive(_SocketReceiveInto(self, sock, fd, pinned))
+        else:
+            count = await self._receive(_SocketReceiveInto(self, sock, fd, pinned))
+        return count
 
     async def _receive(self, operation: _SocketReceive) -> Any:
         if self._receives.enter(operation):
@@ -297,11 +312,10 @@ class Sockets(Executor, Watchers):
         try:
             result = await future
         except _GIVEN_UP:
-            if not future.done():
-                future.cancel()
+            self._give_up(future)
             if self._proactor.is_in_flight(operation):
                 self._proactor.cancel(operation)  # it leaves when it completes
-            elif not future.cancelled():
+            elif future.done() and not future.cancelled():
                 if future.exception() is not None:
                     self._held.put_back(operation.sock, future.exception())
                 elif returned := operation.returned():
@@ -317,15 +331,23 @@ class Sockets(Executor, Watchers):
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram of up to `bufsize` bytes; return it with its sender's address."""
         fd = self._check_socket(sock)
-        received: tuple[bytes, Any] = await self._when_ready(fd, READABLE, sock.recvfrom, bufsize, socket.MSG_DONTWAIT)
+        if is_stream(sock) and 0 < operator.index(bufsize) <= sys.maxsize:
+            return await self.sock_recv(sock, bufsize), None
+        arguments = bufsize, socket.MSG_DONTWAIT
+        received: tuple[bytes, Any] = await self._when_ready(fd, READABLE, sock.recvfrom, *arguments)
         return received
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
         """Receive a datagram into the buffer; return its size (bytes) and its sender's address."""
         fd = self._check_socket(sock)
-        if not nbytes:
-            nbytes = len(buf)
-        arguments = buf, nbytes, socket.MSG_DONTWAIT
+        size = nbytes or len(buf)
+        try:
+            view = memoryview(buf).cast("B")
+        except (TypeError, BufferError):
+            return sock.recvfrom_into(buf)  # raises what is to be raised
+        if is_stream(sock) and not view.readonly and 0 < size <= len(view):
+            return await self.sock_recv_into(sock, view[:size]), None
+        arguments = buf, size, socket.MSG_DONTWAIT
         received: tuple[int, Any] = await self._when_ready(fd, READABLE, sock.recvfrom_into, *arguments)
         return received
 
@@ -347,7 +369,7 @@ class Sockets(Executor, Watchers):
         try:
             await operation.future
         finally:
-            operation.future.cancel()
+            self._give_up(operation.future)
             if self._proactor.is_in_flight(operation):
                 self._proactor.cancel(operation)  # it leaves when it completes
             else:
@@ -376,7 +398,7 @@ class Sockets(Executor, Watchers):
         try:
             sock.connect(address)
         except (BlockingIOError, InterruptedError):
-            await self._ready(sock.fileno(), WRITABLE)
+            await self._wait_for(sock.fileno(), WRITABLE)
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:
                 raise os_error(-error, f"Connect call failed {address}") from None
@@ -402,9 +424,14 @@ class Sockets(Executor, Watchers):
         try:
             return await operation.future
         except _GIVEN_UP:
-            operation.future.cancel()  # for an operation that goes on to complete, nobody waits
+            self._give_up(operation.future)
             self._proactor.cancel(operation)
             raise
+
+    def _give_up(self, future: asyncio.Future[Any]) -> None:
+        """Mark a future that nobody waits for any more; a closed loop would not let us, and completes nothing."""
+        if not self._closed:
+            future.cancel()
 
     async def _when_ready(self, fd: int, events: int, call: Callable[..., Any], *args: Any) -> Any:
         """Return what the system call does, made when the descriptor is ready for it.
@@ -415,11 +442,11 @@ class Sockets(Executor, Watchers):
         while True:
             with contextlib.suppress(BlockingIOError, InterruptedError):
                 return call(*args)
-            await self._ready(fd, events)
+            await self._wait_for(fd, events)
 
-    async def _ready(self, fd: int, events: int) -> None:
+    async def _wait_for(self, fd: int, events: int) -> None:
         future = self.create_future()
-        poll = Poll(self._proactor, fd, events, lambda: future.done() or future.set_result(None))
+        poll = Poll(self._proactor, fd, events, functools.partial(_settle, future))
         poll.start()
         try:
             await future
@@ -436,13 +463,28 @@ class Sockets(Executor, Watchers):
         if fd < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if fd in self._transports:
-            self._ensure_fd_no_transport(sock)
+            self._ensure_fd_no_transport(fd)
         return fd
 
     def close(self) -> None:
         """Close the loop, and the connections that were accepted for nobody."""
         super().close()
+        self._receives.clear()
+        self._sends.clear()
         self._held.clear()
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def is_stream(sock: socket.socket) -> bool:
+    """Tell whether what the socket receives may be divided and joined.
+
+    Asked at each receive, and `sock.type` makes an enumeration's member at each.
+    """
+    return bool(_kind_of(sock) == socket.SOCK_STREAM)
 
 
 def adopt_descriptor(listener: socket.socket, fd: int) -> socket.socket:

@@ -22,8 +22,13 @@ class Tasks(Scheduling):
         return asyncio.Future(loop=self)
 
     def create_task(
-        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None, **options: Any
-    ) -> "asyncio.Task[Any]":
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **options: Any,
+    ) -> Any:
         """Schedule a coroutine and return its task.
 
         Further options (`eager_start`, since Python 3.14) go to asyncio.Task, or to the task factory.
@@ -31,7 +36,7 @@ class Tasks(Scheduling):
         self._check_closed()
         factory = self._task_factory
         if factory is None:
-            task = asyncio.Task(coro, loop=self, name=name, context=context, **options)
+            task: Any = asyncio.Task(coro, loop=self, name=name, context=context, **options)
             if task._source_traceback:
                 del task._source_traceback[-1]
             return task

@@ -1,15 +1,15 @@
 """Delayed calls, in a heap."""
 
-import asyncio
 import heapq
 import itertools
 from collections import deque
+from typing import Any
 
 _FEW = 100  # with no more entries than this, cancelled ones wait for their time
 _MANY_CANCELLED = 0.5  # share of the entries at which the heap is rebuilt without the cancelled ones
 
-_Entry = tuple[float, int, asyncio.TimerHandle]
-"""When, order of arrival, handle: compared in C, and calls for the same time run in the order they were made."""
+_Entry = tuple[float, int, Any]
+"""When, order of arrival, asyncio.TimerHandle: compared in C, and calls for the same time run in the order made."""
 
 
 class Timers:
@@ -20,12 +20,12 @@ class Timers:
         self._order = itertools.count()
         self._cancelled = 0
 
-    def add(self, handle: asyncio.TimerHandle, when: float) -> None:
+    def add(self, handle: Any, when: float) -> None:
         """Keep the handle until `when` (seconds of the loop's clock)."""
         handle._scheduled = True
         heapq.heappush(self.heap, (when, next(self._order), handle))
 
-    def note_cancelled(self, handle: asyncio.TimerHandle) -> None:
+    def note_cancelled(self, handle: Any) -> None:
         """Count a cancelled handle, and purge when most of the heap is made of them."""
         if not handle._scheduled:
             return
@@ -54,7 +54,7 @@ class Timers:
             heapq.heappop(heap)[2]._scheduled = False
         return None
 
-    def move_due(self, now: float, ready: deque[asyncio.Handle]) -> None:
+    def move_due(self, now: float, ready: deque[Any]) -> None:
         """Append the calls whose time has come to `ready`; never one before its time."""
         heap = self.heap
         while heap and heap[0][0] <= now:

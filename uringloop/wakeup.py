@@ -6,6 +6,7 @@ Both write to a socket pair on whose other end a receive is always in flight. Si
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -48,10 +49,8 @@ class Wakeup(Operation):
         if self._waking:  # a byte is on its way, and what was queued before this call will be seen
             return
         self._waking = True
-        try:
+        with contextlib.suppress(OSError):  # full: there is a byte; closed: nobody is left to wake
             self._writer.send(b"\0")
-        except OSError:
-            pass  # full: there is a byte; closed: nobody is left to wake
 
     def prepare(self, engine: Engine) -> int:
         return lib.ul_stage_recv(engine, self.key, self._reader.fileno(), self._buffer, _SIZE)

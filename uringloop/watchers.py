@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .handles import Handle
+from .handles import Args, Handle
 from .operations.poll import READABLE, WRITABLE, Poll
 from .scheduling import Scheduling
 
@@ -38,7 +38,7 @@ class Watchers(Scheduling):
         self._epoll: select.epoll | None = None
         self._transports: dict[int, weakref.ref[asyncio.BaseTransport]] = {}
 
-    def add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> None:
+    def add_reader(self, fd: Any, callback: Callable[[*Args], object], *args: *Args) -> None:
         """Run the callback in each turn in which `fd` (a descriptor, or an object that has one) is readable.
 
         It replaces an earlier callback. Raises ValueError for what is no descriptor, RuntimeError for one that a
@@ -52,7 +52,7 @@ class Watchers(Scheduling):
         self._ensure_fd_no_transport(fd)
         return self._unwatch(self._readers, fd)
 
-    def add_writer(self, fd: Any, callback: Callable[..., object], *args: Any) -> None:
+    def add_writer(self, fd: Any, callback: Callable[[*Args], object], *args: *Args) -> None:
         """Run the callback in each turn in which `fd` can be written to; otherwise as add_reader()."""
         self._ensure_fd_no_transport(fd)
         self._watch(self._writers, fd, WRITABLE, callback, args)
@@ -61,6 +61,20 @@ class Watchers(Scheduling):
         """Stop watching for room to write; return whether it was watched."""
         self._ensure_fd_no_transport(fd)
         return self._unwatch(self._writers, fd)
+
+    def run_forever(self) -> None:
+        """Run turns until stop() is called.
+
+        When an exception such as SystemExit ends it, watchers may not have had their call. Their descriptors are
+        found ready again by the next run; two calls for one readiness would be wrong.
+        """
+        try:
+            super().run_forever()
+        finally:
+            if self._ready:
+                handles = {watch.handle for watch in (*self._readers.values(), *self._writers.values())}
+                for handle in handles.intersection(self._ready):
+                    self._ready.remove(handle)
 
     def close(self) -> None:
         """Close the loop; all watches end."""
@@ -71,10 +85,15 @@ class Watchers(Scheduling):
             self._epoll.close()
 
     def _watch(
-        self, watches: dict[int, _Watch], fileobj: Any, events: int, callback: Callable[..., object], args: tuple[Any, ...]
+        self,
+        watches: dict[int, _Watch],
+        fileobj: Any,
+        events: int,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
     ) -> None:
         self._check_closed()
-        fd = descriptor_of(fileobj)
+        fd = _valid_descriptor_of(fileobj)
         make = asyncio.Handle if self._debug else Handle
         handle = make(callback, args, self, None)
         watch = watches.get(fd)
@@ -89,7 +108,7 @@ class Watchers(Scheduling):
     def _unwatch(self, watches: dict[int, _Watch], fileobj: Any) -> bool:
         if self._closed:
             return False
-        watch = watches.pop(descriptor_of(fileobj), None)
+        watch = watches.pop(_valid_descriptor_of(fileobj), None)
         if watch is None:
             return False
         watch.handle.cancel()
@@ -107,8 +126,8 @@ class Watchers(Scheduling):
         self._epoll.unregister(fd)
 
     def _ensure_fd_no_transport(self, fileobj: Any) -> None:
-        reference = self._transports.get(descriptor_of(fileobj)) if self._transports else None
-        transport = reference and reference()
+        reference = self._transports.get(descriptor_of(fileobj))
+        transport = reference() if reference is not None else None
         if transport is not None and not transport.is_closing():
             raise RuntimeError(f"File descriptor {fileobj!r} is used by transport {transport!r}")
 
@@ -122,6 +141,11 @@ def descriptor_of(fileobj: Any) -> int:
             fd = int(fileobj.fileno())
         except (AttributeError, TypeError, ValueError):
             raise ValueError(f"Invalid file object: {fileobj!r}") from None
+    return fd
+
+
+def _valid_descriptor_of(fileobj: Any) -> int:
+    fd = descriptor_of(fileobj)
     if fd < 0:
         raise ValueError(f"Invalid file descriptor: {fd}")
     return fd

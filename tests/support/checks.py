@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -42,18 +43,14 @@ def descriptors() -> dict[int, str]:
     """Every open descriptor of this process and what it refers to."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
-        try:
+        with contextlib.suppress(FileNotFoundError):  # the one that listdir itself had open
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            pass  # the one that listdir itself had open
     return found
 
 
 def left_open(before: dict[int, str]) -> dict[int, str]:
     """The descriptors that were not there before."""
-    return {
-        fd: target for fd, target in descriptors().items() if before.get(fd) != target
-    }
+    return {fd: target for fd, target in descriptors().items() if before.get(fd) != target}
 
 
 def wakeup_fd() -> int:
@@ -97,6 +94,12 @@ def _operations_left(loop: asyncio.AbstractEventLoop, own: int) -> list[str]:
             return [f"{count - own} operations in flight after the test"]
         loop.run_until_complete(asyncio.sleep(0.001))
     return []
+
+
+def forget(things: list) -> None:
+    """Drop what the list alone refers to."""
+    things.clear()
+    gc.collect()
 
 
 async def turns(count: int) -> None:

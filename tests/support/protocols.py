@@ -94,32 +94,32 @@ class Echo(asyncio.Protocol):
 
 @dataclass
 class Link:
-    """A transport with its protocol, and the plain socket at the other end."""
+    """A transport with its protocol and its socket, and the plain socket at the other end."""
 
     transport: asyncio.Transport
     protocol: Any
+    sock: socket.socket
     peer: socket.socket
 
 
 @contextlib.asynccontextmanager
-async def linked(
-    sockets: SocketMaker, protocol: Any = None, stream: str = "tcp"
-) -> AsyncIterator[Link]:
+async def linked(sockets: SocketMaker, protocol: Any = None, stream: str = "tcp") -> AsyncIterator[Link]:
     """Connect a protocol, a `Recorder` unless told, to a plain socket."""
     loop = asyncio.get_running_loop()
     ours, peer = sockets.pair(stream)
     protocol = protocol or Recorder()
     transport, _ = await loop.create_connection(lambda: protocol, sock=ours)
     try:
-        yield Link(transport, protocol, peer)
+        yield Link(transport, protocol, ours, peer)
     finally:
         await dropped(transport)
 
 
 async def dropped(transport: asyncio.BaseTransport) -> None:
-    """Abort the transport and wait until its socket is closed."""
-    transport.abort()  # type: ignore[attr-defined]
-    await closed(transport)
+    """Abort the transport if need be and wait until its socket is closed."""
+    if transport.get_extra_info("socket").fileno() != -1:
+        transport.abort()  # type: ignore[attr-defined]
+        await closed(transport)
 
 
 async def closed(transport: asyncio.BaseTransport) -> None:

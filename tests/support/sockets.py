@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from support.checks import PATIENCE
 
 HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -37,18 +38,14 @@ class SocketMaker(contextlib.ExitStack):
         sock.setblocking(False)
         return sock
 
-    def listener(
-        self, family: int = socket.AF_INET, backlog: int = 128, port: int = 0
-    ) -> socket.socket:
+    def listener(self, family: int = socket.AF_INET, backlog: int = 128, port: int = 0) -> socket.socket:
         sock = self.new(family)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((HOSTS[family], port))
         sock.listen(backlog)
         return sock
 
-    def tcp_pair(
-        self, family: int = socket.AF_INET
-    ) -> tuple[socket.socket, socket.socket]:
+    def tcp_pair(self, family: int = socket.AF_INET) -> tuple[socket.socket, socket.socket]:
         with socket.create_server((HOSTS[family], 0), family=family) as listener:
             client = self.enter_context(socket.socket(family, socket.SOCK_STREAM))
             client.connect(listener.getsockname())
@@ -56,9 +53,7 @@ class SocketMaker(contextlib.ExitStack):
         client.setblocking(False)
         return self.keep(server), client
 
-    def unix_pair(
-        self, kind: int = socket.SOCK_STREAM
-    ) -> tuple[socket.socket, socket.socket]:
+    def unix_pair(self, kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, socket.socket]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
         return self.keep(ours), self.keep(theirs)
 
@@ -73,9 +68,7 @@ class SocketMaker(contextlib.ExitStack):
         sock.bind((HOSTS[family], 0))
         return sock
 
-    def udp_pair(
-        self, family: int = socket.AF_INET
-    ) -> tuple[socket.socket, socket.socket]:
+    def udp_pair(self, family: int = socket.AF_INET) -> tuple[socket.socket, socket.socket]:
         """Two datagram sockets, connected to each other."""
         ours, theirs = self.udp(family), self.udp(family)
         ours.connect(theirs.getsockname())

@@ -54,6 +54,7 @@ class Connections(TLS):
         check_tls_options(ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
         if sock is not None:
             check_not_tls(sock)
+        ours = sock is None
         if host is not None or port is not None:
             if sock is not None:
                 raise ValueError("host/port and sock can not be specified at the same time")
@@ -72,7 +73,7 @@ class Connections(TLS):
                 raise ValueError("host and port was not specified and no sock specified")
             check_stream(sock)
         transport, protocol = await self._connect_protocol(
-            sock, protocol_factory, ssl, False, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout
+            sock, ours, protocol_factory, ssl, False, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout
         )
         if self._debug:
             sock = transport.get_extra_info("socket")
@@ -94,6 +95,7 @@ class Connections(TLS):
         if ssl and server_hostname is None:
             raise ValueError("you have to pass server_hostname when using ssl")
         check_tls_options(ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
+        ours = sock is None
         if path is not None:
             if sock is not None:
                 raise ValueError("path and sock can not be specified at the same time")
@@ -110,7 +112,7 @@ class Connections(TLS):
                 raise ValueError("no path and sock were specified")
             check_unix_stream(sock)
         return await self._connect_protocol(
-            sock, protocol_factory, ssl, False, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout
+            sock, ours, protocol_factory, ssl, False, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout
         )
 
     async def connect_accepted_socket(  # type: ignore[override]
@@ -127,7 +129,7 @@ class Connections(TLS):
         check_tls_options(ssl, None, ssl_handshake_timeout, ssl_shutdown_timeout)
         check_not_tls(sock)
         transport, protocol = await self._connect_protocol(
-            sock, protocol_factory, ssl, True, "", ssl_handshake_timeout, ssl_shutdown_timeout
+            sock, False, protocol_factory, ssl, True, "", ssl_handshake_timeout, ssl_shutdown_timeout
         )
         if self._debug:
             logger.debug("%r handled: (%r, %r)", transport.get_extra_info("socket"), transport, protocol)
@@ -136,6 +138,7 @@ class Connections(TLS):
     async def _connect_protocol(
         self,
         sock: socket.socket,
+        ours: bool,
         protocol_factory: ProtocolFactory,
         ssl: ssl_module.SSLContext | bool | None,
         server_side: bool,
@@ -143,15 +146,21 @@ class Connections(TLS):
         ssl_handshake_timeout: float | None,
         ssl_shutdown_timeout: float | None,
     ) -> Connection:
-        sock.setblocking(False)
-        protocol = protocol_factory()
-        waiter = self.create_future()
-        context = tls_context(ssl, server_side) if ssl else None
-        transport = self._make_transport(
-            sock, protocol, context, waiter,
-            server_side=server_side, server_hostname=server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )  # fmt: skip
+        """Make a protocol and a transport for a connected socket, which is closed on failure if it is `ours`."""
+        try:
+            sock.setblocking(False)
+            protocol = protocol_factory()
+            waiter = self.create_future()
+            context = tls_context(ssl, server_side) if ssl else None
+            transport = self._make_transport(
+                sock, protocol, context, waiter,
+                server_side=server_side, server_hostname=server_hostname,
+                ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )  # fmt: skip
+        except BaseException:
+            if ours:
+                sock.close()
+            raise
         try:
             await waiter
         except BaseException:

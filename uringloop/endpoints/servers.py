@@ -150,6 +150,7 @@ class Servers(Connections):
 
     async def _resolve_hosts(self, host: Any, port: int | None, family: int, flags: int) -> list[Any]:
         """Return the distinct addresses of one host or of several; none, or an empty one, stands for all."""
+        hosts: list[Any]
         if host == "":
             hosts = [None]
         elif isinstance(host, str) or not isinstance(host, collections.abc.Iterable):

@@ -31,6 +31,7 @@ class TLS(Sockets):
 
         The options are SSLProtocol's: server_side, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout.
         """
+        self._ensure_fd_no_transport(sock)
         if context is None:
             return StreamTransport(self, sock, protocol, waiter, server)
         tls = SSLProtocol(self, protocol, context, waiter, **options)

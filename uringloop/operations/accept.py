@@ -52,4 +52,7 @@ class MultishotAccept(Operation):
         """Stage the accept."""
         return lib.ul_stage_accept_multishot(engine, self.key, self.fd)
 
-    discard = Accept.discard
+    def discard(self, result: int, flags: int) -> None:
+        """Close a connection that nobody will serve."""
+        if result >= 0:
+            os.close(result)

@@ -24,7 +24,8 @@ def encode(family: int, address: Any) -> bytes | None:
         if family == socket.AF_INET6:
             host, port, flowinfo, scope = (*address, 0, 0)[:4]
             packed = socket.inet_pton(family, host)
-            return struct.pack("=H", family) + struct.pack("!HI16s", port, flowinfo, packed) + struct.pack("=I", scope)
+            middle = struct.pack("!HI16s", port, flowinfo, packed)
+            return struct.pack("=H", family) + middle + struct.pack("=I", scope)
         if family == socket.AF_UNIX:
             path = os.fsencode(address)
             named = bool(path) and path[0] != 0  # not abstract: the path ends with a zero

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from .._engine import Engine
     from ..proactor import Proactor
 
+_FROM_NETWORK = {
+    errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.EPIPE, errno.ETIMEDOUT,
+}  # fmt: skip
+"""Errors that come after a while, from elsewhere: asyncio names the address with these."""
+
 
 class Connect(Operation):
     """A connect, answered in the future.
@@ -24,18 +29,18 @@ class Connect(Operation):
     and that the socket becomes writable is what to wait for.
     """
 
-    __slots__ = ("_already", "_encoded", "_failure", "_proactor", "_sock", "future")
+    __slots__ = ("_address", "_already", "_encoded", "_proactor", "_sock", "future")
 
     def __init__(
         self, proactor: Proactor, sock: socket.socket, address: Any, encoded: bytes, future: asyncio.Future[None]
     ) -> None:
-        """`encoded` is the sockaddr of `address`, which only serves the error message."""
+        """Prepare a connect to `encoded`, the sockaddr of `address`, which only serves the error message."""
         super().__init__()
         self._proactor = proactor
         self._sock = sock
         self._encoded = encoded
         self.future = future
-        self._failure = "" if sock.family == socket.AF_UNIX else f"Connect call failed {address}"
+        self._address = address
         self._already = False
 
     def prepare(self, engine: Engine) -> int:
@@ -56,6 +61,8 @@ class Connect(Operation):
         if self._already:
             result = -self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if result < 0:
-            self.future.set_exception(os_error(result, self._failure))
+            from_network = -result in _FROM_NETWORK and self._sock.family != socket.AF_UNIX
+            detail = f"Connect call failed {self._address}" if from_network else ""
+            self.future.set_exception(os_error(result, detail))
         else:
             self.future.set_result(None)

@@ -23,7 +23,7 @@ class Send(Operation):
     restartable = False  # the count of what was sent comes with the completion only
 
     def __init__(self, fd: int, data: bytes | memoryview = b"") -> None:
-        """`data`, if a memoryview, is one of single bytes."""
+        """Prepare a send of `data`; if it is a memoryview, one of single bytes."""
         super().__init__()
         self.fd = fd
         self.data = data

@@ -14,15 +14,15 @@ from ..reporting import logger
 if TYPE_CHECKING:
     from ..watchers import Watchers
 
-LOG_THRESHOLD_FOR_CONNLOST_WRITES = 5
-"""Writes to a lost connection that are ignored in silence; those that follow are logged."""
-
 
 class DescriptorTransport(asyncio.BaseTransport):
     """A transport over a descriptor.
 
     A subclass provides `_release_operations()`, which takes back what it has in flight, and `_close_file()`.
     """
+
+    _exclusive = True
+    """Whether the loop refuses other uses of the descriptor."""
 
     def __init__(self, loop: Watchers, fd: int, protocol: asyncio.BaseProtocol, extra: dict[str, Any]) -> None:
         super().__init__(extra)
@@ -34,7 +34,8 @@ class DescriptorTransport(asyncio.BaseTransport):
         self._closing = False
         self._lost = 0  # not 0: the end is scheduled; counts the writes since
         self._open = True
-        loop._transports[fd] = weakref.ref(self)
+        if self._exclusive:
+            loop._transports[fd] = weakref.ref(self)
 
     def __repr__(self) -> str:
         state = "closed" if not self._open else "closing" if self._closing else "open"
@@ -68,7 +69,7 @@ class DescriptorTransport(asyncio.BaseTransport):
         loop.call_soon(self._protocol.connection_made, self, context=self._context)
         loop.call_soon(started)
         if waiter is not None:
-            loop.call_soon(_wake, waiter)
+            loop.call_soon(wake, waiter)
 
     def _run_protocol(self, name: str, *args: Any) -> Any:
         """Call a method of the protocol in the transport's context; an error in it ends the transport."""
@@ -84,10 +85,15 @@ class DescriptorTransport(asyncio.BaseTransport):
         """Report an error and close at once; those of the connection itself only show in debug mode's log."""
         if isinstance(error, OSError):
             if self._loop.get_debug():
-                logger.debug("%r: %s", self, message, exc_info=True)
+                logger.debug("%r: %s", self, message, exc_info=error)
         else:
             self._report(error, message)
         self._force_close(error)
+
+    def _log(self, message: str) -> None:
+        """Log in debug mode; the message has a %r for the transport."""
+        if self._loop.get_debug():
+            logger.debug(message, self)
 
     def _report(self, error: BaseException, message: str) -> None:
         self._loop.call_exception_handler(
@@ -115,7 +121,8 @@ class DescriptorTransport(asyncio.BaseTransport):
 
     def _shut(self) -> None:
         self._open = False
-        self._loop._transports.pop(self._fd, None)
+        if self._exclusive:
+            self._loop._transports.pop(self._fd, None)
         self._close_file()
 
     def _release_operations(self) -> None:
@@ -125,6 +132,7 @@ class DescriptorTransport(asyncio.BaseTransport):
         raise NotImplementedError
 
 
-def _wake(waiter: asyncio.Future[None]) -> None:
+def wake(waiter: asyncio.Future[None]) -> None:
+    """Let go on who waits, unless it gave up."""
     if not waiter.cancelled():
         waiter.set_result(None)

@@ -1,11 +1,12 @@
 """The receiving side of a stream transport.
 
 Rules of this file:
-- At most one receive is in flight. When it has ended, and the transport still wants to read, the next is armed.
-- A receive has one of three forms, chosen each time it is armed:
+- At most one operation is in flight. When it has ended, and the transport still wants to read, the next is armed.
+- It has one of three forms, chosen each time it is armed:
   pooled     small memory is taken from the pool when data arrives; multishot where that is sound;
   bulk       a connection that keeps filling pool buffers receives into one large buffer of its own;
-  lent       a BufferedProtocol's own buffer.
+  watching   for a BufferedProtocol: a poll, upon which its own buffer is asked for and received into. To ask
+             earlier would be cheaper, but a protocol may have no buffer to give before there is something to read.
 - What arrives while nobody may be told (paused, or an earlier arrival still waits) is held, in order.
 """
 
@@ -13,15 +14,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import select
+import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .._engine import ffi
+from .._engine import lib
 from ..operations.base import F_MORE, os_error
 from ..operations.receive import BUFFER_SHIFT, Receive, uninitialized_memory
 from ..ring import POOL_BUFFER_SIZE
 
 if TYPE_CHECKING:
+    from .._engine import Engine
     from .stream import StreamTransport
 
 BULK_SIZE = 256 * 1024
@@ -36,23 +40,30 @@ class Reader(Receive):
     """The receive of a stream transport, and what becomes of its answers."""
 
     __slots__ = (
-        "_bulk", "_ended", "_flowing", "_held", "_lender", "_may_multishot", "_paused", "_proactor", "_run", "_streak",
-        "_transport",
+        "_bulk", "_ended", "_flowing", "_held", "_may_multishot", "_paused", "_proactor", "_run", "_sock",
+        "_streak", "_transport", "_watching",
     )  # fmt: skip
 
-    def __init__(self, transport: StreamTransport, fd: int, may_multishot: bool) -> None:
-        super().__init__(transport._proactor.ring, fd, POOL_BUFFER_SIZE)
+    def __init__(
+        self, transport: StreamTransport, sock: socket.socket, may_multishot: bool, held: list[bytes]
+    ) -> None:
+        """Prepare to receive from the socket, after delivering what was `held` for it."""
+        super().__init__(transport._proactor.ring, sock.fileno(), POOL_BUFFER_SIZE)
         self._transport = transport
+        self._sock = sock
         self._proactor = transport._proactor
         self._run = transport._context.run
         self._may_multishot = may_multishot
-        self._flowing = True  # neither paused nor ended, and nothing held
+        self._flowing = False  # neither paused nor ended, and nothing held
         self._paused = False
         self._ended = False
-        self._held: deque[bytes | int] = deque()  # arrivals; a number, the last, is a result with no bytes
-        self._lender: Any = None  # the BufferedProtocol whose buffer is lent
+        self._held: deque[bytes | int] = deque(held)  # arrivals; a number, the last, is a result with no bytes
+        self._watching = False
         self._bulk = False
         self._streak = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._transport!r}>"
 
     # The transport's side
 
@@ -62,8 +73,8 @@ class Reader(Receive):
         return self._paused
 
     def start(self) -> None:
-        """Arm the first receive."""
-        self._arm()
+        """Deliver what was held, and arm the first receive."""
+        self._deliver_held()
 
     def pause(self) -> None:
         """Deliver nothing from now on, and leave what has not arrived to the kernel."""
@@ -82,14 +93,8 @@ class Reader(Receive):
 
     def switch_protocol(self) -> None:
         """Take back what is in flight in a form that does not suit the new protocol."""
-        if self._lender is not None or isinstance(self._transport._protocol, asyncio.BufferedProtocol):
+        if self._watching != isinstance(self._transport._protocol, asyncio.BufferedProtocol):
             self._proactor.cancel(self)
-
-    def push_back(self, data: bytes) -> None:
-        """Deliver data that was received from the socket before this transport was made."""
-        self._held.append(data)
-        self._flowing = False
-        self._transport._loop.call_soon(self._deliver_held)
 
     def stop(self) -> None:
         """Drop what was held, and end."""
@@ -100,72 +105,53 @@ class Reader(Receive):
 
     # The kernel's side
 
+    def prepare(self, engine: Engine) -> int:
+        """Stage the receive, or the poll."""
+        if self._watching:
+            return lib.ul_stage_poll(engine, self.key, self.fd, select.POLLIN, False)
+        return super().prepare(engine)
+
     def complete(self, result: int, flags: int) -> None:
-        """Deliver an arrival, or hold it; arm the next receive if this one has ended."""
-        if result > 0 and self._flowing and self.memory is None:
-            start = (flags >> BUFFER_SHIFT) * POOL_BUFFER_SIZE
-            self._deliver(self._pool[start : start + result])
-            if result == POOL_BUFFER_SIZE or self._streak:
-                self._adapt(result)
+        """Deliver an arrival, or hold it; arm the next operation if this one has ended."""
+        if self._watching:
+            if result > 0 and self._flowing and isinstance(self._transport._protocol, asyncio.BufferedProtocol):
+                self._receive_into_protocol()
         elif result > 0:
-            self._complete_in_memory(result, flags)
+            if self.memory is None:  # as read() does, without the call
+                start = (flags >> BUFFER_SHIFT) * POOL_BUFFER_SIZE
+                data = self._pool[start : start + result]
+            else:
+                data = self.read(result, flags)
+            if self._flowing:
+                self._deliver(data)
+            elif not self._ended:
+                self._held.append(data)
+            if result >= POOL_BUFFER_SIZE or self._streak or self._bulk:
+                self._adapt(result)
         elif result not in _TRY_AGAIN and not self._ended:
-            self._hold(result)
+            self._held.append(result)
+            if self._flowing:
+                self._deliver_held()
         if not flags & F_MORE:
             self._arm()
-
-    def _complete_in_memory(self, result: int, flags: int) -> None:
-        lender, self._lender = self._lender, None
-        if lender is not None and lender is self._transport._protocol and self._flowing:
-            self.memory = None  # the protocol may do with its buffer what it likes
-            self._transport._run_protocol("buffer_updated", result)
-            return
-        data = self.read(result, flags)
-        if lender is None and self._bulk:
-            self._adapt(result)
-        if self._flowing:
-            self._deliver(data)
-        elif not self._ended:
-            self._hold(data)
 
     def _arm(self) -> None:
         if self._paused or self._ended or self._held or self._proactor.is_in_flight(self):
             return
-        protocol = self._transport._protocol
-        if isinstance(protocol, asyncio.BufferedProtocol):
-            if not self._borrow(protocol):
-                return
-        else:
+        self._watching = isinstance(self._transport._protocol, asyncio.BufferedProtocol)
+        if not self._watching:
             self._choose_memory()
         self._proactor.submit(self)
 
     def _choose_memory(self) -> None:
-        ring = self._proactor.ring
-        pooled = ring.features.pool and not self._bulk
+        features = self._proactor.ring.features
+        pooled = features.pool and not self._bulk
         self.size = BULK_SIZE if self._bulk else POOL_BUFFER_SIZE
-        self.multishot = pooled and self._may_multishot and ring.features.multishot_recv
+        self.multishot = pooled and self._may_multishot and features.multishot_recv
         if pooled:
             self.memory = None
         elif self.memory is None or len(self.memory) != self.size:
             self.memory = uninitialized_memory("char[]", self.size)
-
-    def _borrow(self, protocol: asyncio.BufferedProtocol) -> bool:
-        """Get the protocol's buffer to receive into; return whether it gave one."""
-        transport = self._transport
-        try:
-            buffer: Any = transport._context.run(protocol.get_buffer, -1)
-            if not len(buffer):
-                raise RuntimeError("get_buffer() returned an empty buffer")
-            self.memory = ffi.from_buffer(buffer, require_writable=True)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            transport._fatal_error(error, "Fatal error: protocol.get_buffer() call failed.")
-            return False
-        self._lender = protocol
-        self.multishot = False
-        self.size = len(self.memory)
-        return True
 
     def _adapt(self, result: int) -> None:
         """Count towards the other form of receive, and change to it when the time has come."""
@@ -184,7 +170,7 @@ class Reader(Receive):
     def _deliver(self, data: bytes) -> None:
         protocol = self._transport._protocol
         if isinstance(protocol, asyncio.BufferedProtocol):
-            self._feed(protocol, data)
+            self._feed(data)
             return
         try:
             self._run(protocol.data_received, data)
@@ -192,22 +178,6 @@ class Reader(Receive):
             raise
         except BaseException as error:
             self._transport._fatal_error(error, "Fatal error: protocol.data_received() call failed.")
-
-    def _feed(self, protocol: asyncio.BufferedProtocol, data: bytes) -> None:
-        """Copy to a BufferedProtocol what had arrived before its own buffer could be lent."""
-        while data and not self._ended and self._borrow(protocol):
-            self._lender = None
-            memory, self.memory = self.memory, None
-            count = min(len(data), self.size)
-            ffi.memmove(memory, data, count)
-            ffi.release(memory)
-            self._transport._run_protocol("buffer_updated", count)
-            data = data[count:]
-
-    def _hold(self, item: bytes | int) -> None:
-        self._held.append(item)
-        if not self._paused and self._flowing:
-            self._deliver_held()
 
     def _deliver_held(self) -> None:
         while self._held and not self._paused and not self._ended:
@@ -218,6 +188,53 @@ class Reader(Receive):
                 self._end(item)
         self._flowing = not (self._paused or self._ended or self._held)
         self._arm()
+
+    def _receive_into_protocol(self) -> None:
+        buffer = self._borrow()
+        if buffer is None:
+            return
+        try:
+            count = self._sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+            del buffer  # the protocol may resize it now
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(-(error.errno or errno.EIO))
+            return
+        if count:
+            self._transport._run_protocol("buffer_updated", count)
+        else:
+            self._end(_END_OF_STREAM)
+
+    def _feed(self, data: bytes) -> None:
+        """Copy to a BufferedProtocol what had arrived before there was one."""
+        while data and not self._ended:
+            if not isinstance(self._transport._protocol, asyncio.BufferedProtocol):
+                self._deliver(data)
+                return
+            buffer = self._borrow()
+            if buffer is None:
+                return
+            with memoryview(buffer) as view, view.cast("B") as octets:
+                count = min(len(data), len(octets))
+                octets[:count] = data[:count]
+            del buffer
+            self._transport._run_protocol("buffer_updated", count)
+            data = data[count:]
+
+    def _borrow(self) -> Any:
+        """Return the BufferedProtocol's buffer, or None if it has none, which ends the transport."""
+        transport = self._transport
+        try:
+            buffer = transport._context.run(transport._protocol.get_buffer, -1)
+            if not len(buffer):
+                raise RuntimeError("get_buffer() returned an empty buffer")
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            transport._fatal_error(error, "Fatal error: protocol.get_buffer() call failed.")
+            return None
+        return buffer
 
     def _end(self, result: int) -> None:
         self._ended = True

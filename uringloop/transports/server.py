@@ -8,7 +8,8 @@ import socket
 import sys
 import weakref
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from contextvars import copy_context
+from typing import TYPE_CHECKING
 
 from ..borrowed import TransportSocket
 from ..operations.accept import MultishotAccept
@@ -29,13 +30,14 @@ Connected = Callable[[socket.socket, "Server"], object]
 class _Listener(MultishotAccept):
     """The accept of one listening socket."""
 
-    __slots__ = ("_loop", "_server", "_stopped", "sock")
+    __slots__ = ("_context", "_loop", "_server", "_stopped", "sock")
 
     def __init__(self, loop: Sockets, server: Server, sock: socket.socket) -> None:
         super().__init__(sock.fileno())
         self._loop = loop
         self._server = server
         self._stopped = False
+        self._context = copy_context()
         self.sock = sock
 
     def start(self) -> None:
@@ -55,7 +57,7 @@ class _Listener(MultishotAccept):
             self.discard(result, flags)
             return
         if result >= 0:
-            self._server._accepted(self.sock, result)
+            self._context.run(self._server._accepted, self.sock, result)
         if flags & F_MORE or self._stopped:
             return
         if result in _OUT_OF_RESOURCES:
@@ -85,7 +87,7 @@ class Server(asyncio.AbstractServer):
         backlog: int,
         closed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`connected` is called for each connection, `closed` once when the sockets are."""
+        """Have `connected` called for each connection, `closed` once when the sockets are closed."""
         self._loop = loop
         self._listeners: list[_Listener] | None = [_Listener(loop, self, sock) for sock in sockets]
         self._connected = connected

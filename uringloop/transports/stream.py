@@ -5,24 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..borrowed import TransportSocket
-from ..reporting import logger
-from .base import LOG_THRESHOLD_FOR_CONNLOST_WRITES, DescriptorTransport
+from .outgoing import snapshot
 from .reader import Reader
 from .writer import Writer
+from .writing import WritingTransport
 
 if TYPE_CHECKING:
     from ..sockets import Sockets
     from .server import Server
 
+_WRITELINES = "writelines" if sys.version_info >= (3, 12) else "write"  # what asyncio calls it in its complaint
 
-class StreamTransport(DescriptorTransport, asyncio.Transport):
+
+class StreamTransport(WritingTransport, asyncio.Transport):
     """A connection; see the Python documentation of asyncio.Transport."""
 
     _start_tls_compatible = True
+    _LOST_WRITE = "socket.send() raised exception."
+
+    _writer: Writer
 
     def __init__(
         self,
@@ -39,8 +45,9 @@ class StreamTransport(DescriptorTransport, asyncio.Transport):
         internet = sock.family in (socket.AF_INET, socket.AF_INET6)
         if internet and sock.proto in (0, socket.IPPROTO_TCP):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        held = loop._held.take_all(sock) if loop._held else []
         # Not for Unix sockets: there, kernels before 2026 can lose the end of the stream in a multishot receive.
-        self._reader = Reader(self, self._fd, may_multishot=internet)
+        self._reader = Reader(self, sock, may_multishot=internet, held=held)
         self._writer = Writer(self, sock)
         if server is not None:
             server._attach(self)
@@ -50,7 +57,6 @@ class StreamTransport(DescriptorTransport, asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Make another protocol take what comes from now on."""
-        self._reader.switch_protocol()
         super().set_protocol(protocol)
         self._reader.switch_protocol()
 
@@ -75,45 +81,27 @@ class StreamTransport(DescriptorTransport, asyncio.Transport):
     def write(self, data: Any) -> None:
         """Send the data. It may be changed afterwards; what the socket does not take waits in a buffer."""
         if type(data) is not bytes:
-            if not isinstance(data, (bytes, bytearray, memoryview)):
-                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-            data = bytes(data)
+            data = snapshot(data)
         writer = self._writer
         if writer.ended:
             raise RuntimeError("Cannot call write() after write_eof()")
         if not data:
             return
         if self._lost:
-            if self._lost >= LOG_THRESHOLD_FOR_CONNLOST_WRITES:
-                logger.warning("socket.send() raised exception.")
-            self._lost += 1
+            self._ignore_write()
             return
         writer.write(data)
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Send each of the data."""
-        self.write(b"".join(list_of_data))
+        if self._writer.ended:
+            raise RuntimeError(f"Cannot call {_WRITELINES}() after write_eof()")
+        super().writelines(list_of_data)
 
     def write_eof(self) -> None:
         """Shut down the sending side when what was written is sent; receiving goes on."""
         if not self._closing and not self._writer.ended:
             self._writer.end()
-
-    def can_write_eof(self) -> bool:
-        """Return True."""
-        return True
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the limits (bytes) of flow control; see asyncio.WriteTransport."""
-        self._writer.set_limits(high, low)
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Return the low and the high limit in bytes."""
-        return self._writer.low, self._writer.high
-
-    def get_write_buffer_size(self) -> int:
-        """Return how many bytes wait to be sent."""
-        return self._writer.size
 
     # The end
 
@@ -135,10 +123,6 @@ class StreamTransport(DescriptorTransport, asyncio.Transport):
         server, self._server = self._server, None
         if server is not None:
             server._detach(self)
-
-    def _log(self, message: str) -> None:
-        if self._loop.get_debug():
-            logger.debug(message, self)
 
 
 def _describe(sock: socket.socket) -> dict[str, Any]:

@@ -1,0 +1,1094 @@
+"""The stream transport and its protocols: writing, reading, ending, failing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import random
+import socket
+import sys
+import time
+import warnings
+
+import pytest
+from support.checks import forget, stays, turns, until
+from support.protocols import BufferedRecorder, Echo, Recorder, closed, linked
+from support.sockets import (
+    STREAMS,
+    fill,
+    pattern,
+    read_exactly,
+    read_some,
+    read_to_the_end,
+    read_what_is_there,
+    reset,
+    sees_the_end,
+)
+
+streams = pytest.mark.parametrize("stream", STREAMS)
+recorders = pytest.mark.parametrize("recorder", [Recorder, BufferedRecorder])
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+LARGE = 8_000_000
+"""More bytes than the kernel takes at once."""
+
+
+# what a transport is
+
+
+@streams
+async def test_a_transport_is_asyncios_idea_of_one(loop, sockets, stream):
+    async with linked(sockets, stream=stream) as link:
+        assert isinstance(link.transport, asyncio.Transport)
+        assert link.transport.get_protocol() is link.protocol
+        assert not link.transport.is_closing()
+        assert link.transport.is_reading()
+        assert link.transport.can_write_eof()
+        assert link.transport.get_write_buffer_size() == 0
+        assert link.transport.get_write_buffer_limits() == (16_384, 65_536)
+        assert "fd=" in repr(link.transport)
+
+
+@streams
+@recorders
+async def test_the_life_of_a_connection(loop, sockets, stream, recorder):
+    async with linked(sockets, recorder(), stream) as link:
+        link.peer.send(b"question")
+        assert await link.protocol.receives(8) == b"question"
+        link.transport.write(b"answer")
+        assert await read_exactly(link.peer, 6) == b"answer"
+        link.peer.send(b"bye")
+        link.peer.close()
+        await link.protocol.ends()
+        assert link.protocol.data == b"questionbye"
+        assert link.protocol.calls == ["made", "data", "eof", "lost"]
+        assert link.protocol.error is None
+
+
+async def test_connection_made_comes_before_data_that_was_there_already(loop, sockets):
+    ours, theirs = sockets.tcp_pair()
+    theirs.send(b"early")
+    protocol = Recorder()
+    transport, _ = await loop.create_connection(lambda: protocol, sock=ours)
+    await protocol.receives(5)
+    assert protocol.calls == ["made", "data"]
+    transport.close()
+    await closed(transport)
+
+
+async def test_five_hundred_connections_at_once(loop, sockets):
+    pairs = [sockets.unix_pair() for _ in range(500)]
+    transports = []
+    for ours, _ in pairs:
+        transport, _ = await loop.create_connection(Echo, sock=ours)
+        transports.append(transport)
+    for round_number in range(3):
+        for number, (_, theirs) in enumerate(pairs):
+            theirs.send(b"%4d" % (number * round_number))
+        for number, (_, theirs) in enumerate(pairs):
+            assert await read_exactly(theirs, 4) == b"%4d" % (number * round_number)
+    for transport in transports:
+        transport.close()
+    for transport in transports:
+        await closed(transport)
+
+
+# writing
+
+
+@streams
+@pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
+async def test_what_is_written_arrives(loop, sockets, stream, make):
+    async with linked(sockets, stream=stream) as link:
+        link.transport.write(make(b"hello"))
+        assert await read_exactly(link.peer, 5) == b"hello"
+
+
+@streams
+async def test_writes_arrive_in_order(loop, sockets, stream):
+    async with linked(sockets, stream=stream) as link:
+        expected = b""
+        for number in range(1000):
+            part = b"%d " % number * (number % 50)
+            expected += part
+            if number % 3:
+                link.transport.write(part)
+            else:
+                link.transport.writelines([part[:7], part[7:]])
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+        assert await read_exactly(link.peer, len(expected)) == expected
+
+
+@streams
+async def test_a_large_write_arrives_whole(loop, sockets, stream):
+    data = pattern(LARGE)
+    async with linked(sockets, stream=stream) as link:
+        link.transport.write(data)
+        link.transport.write(b"and more")
+        assert await read_exactly(link.peer, LARGE + 8) == data + b"and more"
+
+
+async def test_many_large_writes_arrive_in_order(loop, sockets):
+    parts = [bytes([number]) * 300_000 for number in range(30)]
+    async with linked(sockets) as link:
+        for part in parts:
+            link.transport.write(part)
+        assert await read_exactly(link.peer, 9_000_000) == b"".join(parts)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 2000])
+async def test_writelines_writes_every_part(loop, sockets, count):
+    parts = [b"%d," % number for number in range(count)]
+    async with linked(sockets) as link:
+        link.transport.writelines(parts)
+        link.transport.writelines([bytearray(b"a"), memoryview(b"b")])
+        expected = b"".join(parts) + b"ab"
+        assert await read_exactly(link.peer, len(expected)) == expected
+
+
+async def test_writelines_takes_any_iterable(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.writelines(b"%d" % number for number in range(10))
+        link.transport.writelines((b"a", b"b"))
+        assert await read_exactly(link.peer, 12) == b"0123456789ab"
+
+
+async def test_a_large_writelines_arrives_whole(loop, sockets):
+    data = pattern(LARGE)
+    async with linked(sockets) as link:
+        link.transport.writelines([data[:1], data[1:3_000_000], data[3_000_000:]])
+        link.transport.write(b"and more")
+        assert await read_exactly(link.peer, LARGE + 8) == data + b"and more"
+
+
+async def test_writing_nothing_sends_nothing(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.write(b"")
+        link.transport.writelines([])
+        link.transport.writelines([b"", b"x", b""])
+        assert await read_exactly(link.peer, 1) == b"x"
+        assert link.transport.get_write_buffer_size() == 0
+
+
+@pytest.mark.parametrize("data", ["text", None, 42, ["list"]])
+async def test_only_bytes_can_be_written(loop, sockets, data):
+    async with linked(sockets) as link:
+        with pytest.raises(TypeError) as caught:
+            link.transport.write(data)
+        assert str(caught.value) == (f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        link.transport.write(b"x")
+        assert await read_exactly(link.peer, 1) == b"x"
+
+
+@pytest.mark.parametrize("make", [lambda data: data, memoryview])
+async def test_what_is_changed_after_the_write_is_sent_as_it_was(loop, sockets, make):
+    async with linked(sockets) as link:
+        data = bytearray(b"hello")
+        link.transport.write(make(data))
+        data[:] = b"-----"
+        assert await read_exactly(link.peer, 5) == b"hello"
+
+
+@pytest.mark.uringloop_only(
+    "asyncio's loop since 3.12 sends what does not go out at once from the caller's own memory",
+    when=sys.version_info >= (3, 12),
+)
+@pytest.mark.parametrize("make", [lambda data: data, memoryview])
+async def test_what_is_changed_after_a_large_write_is_sent_as_it_was(loop, sockets, make):
+    data = pattern(LARGE)
+    async with linked(sockets) as link:
+        changing = bytearray(data)
+        link.transport.write(make(changing))
+        changing[:] = bytes(LARGE)
+        assert await read_exactly(link.peer, LARGE) == data
+
+
+async def test_a_view_that_is_not_contiguous_is_sent_right_or_not_at_all(loop, sockets, reports):
+    """asyncio's loop ends the connection with a BufferError."""
+    async with linked(sockets) as link:
+        link.transport.write(memoryview(b"a-b-c-")[::2])
+        link.transport.close()
+        assert await read_to_the_end(link.peer) in (b"", b"abc")
+        await link.protocol.ends()
+        for context in reports.take_all():
+            assert isinstance(context["exception"], BufferError)
+
+
+async def test_a_write_in_connection_made_arrives_first(loop, sockets):
+    class Greeter(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            transport.write(b"welcome,")
+
+    async with linked(sockets, Greeter()) as link:
+        link.transport.write(b"friend")
+        assert await read_exactly(link.peer, 14) == b"welcome,friend"
+
+
+async def test_writing_goes_on_while_reading(loop, sockets):
+    """Both directions are full all the time."""
+    data = pattern(LARGE)
+    async with linked(sockets, Echo()) as link:
+        received = bytearray()
+        sent = 0
+        while len(received) < LARGE:
+            received += read_what_is_there(link.peer)
+            with contextlib.suppress(BlockingIOError):
+                sent += link.peer.send(data[sent : sent + 100_000])
+            await asyncio.sleep(0)
+        assert received == data
+
+
+# the end of writing
+
+
+@streams
+async def test_write_eof_ends_one_direction_only(loop, sockets, stream):
+    async with linked(sockets, stream=stream) as link:
+        link.transport.write(b"last words")
+        link.transport.write_eof()
+        link.transport.write_eof()  # a second time changes nothing
+        assert await read_to_the_end(link.peer) == b"last words"
+        link.peer.send(b"I hear you")
+        assert await link.protocol.receives(10) == b"I hear you"
+        assert not link.transport.is_closing()
+
+
+async def test_write_eof_comes_after_all_that_was_written(loop, sockets):
+    data = pattern(LARGE)
+    async with linked(sockets) as link:
+        link.transport.write(data)
+        link.transport.write_eof()
+        assert await read_to_the_end(link.peer) == data
+
+
+async def test_nothing_can_be_written_after_write_eof(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.write_eof()
+        with pytest.raises(RuntimeError) as caught:
+            link.transport.write(b"x")
+        assert str(caught.value) == "Cannot call write() after write_eof()"
+        with pytest.raises(RuntimeError, match=r"^Cannot call write(lines)?\(\) after write_eof\(\)$"):
+            link.transport.writelines([b"x"])
+
+
+async def test_write_eof_after_close_changes_nothing(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.write(b"data")
+        link.transport.close()
+        link.transport.write_eof()
+        assert await read_to_the_end(link.peer) == b"data"
+        await link.protocol.ends()
+
+
+# flow control
+
+
+@streams
+async def test_a_full_buffer_pauses_the_protocol_and_an_emptied_one_resumes_it(loop, sockets, stream):
+    async with linked(sockets, stream=stream) as link:
+        link.transport.write(bytes(LARGE))
+        assert link.protocol.calls == ["made", "pause"]
+        assert link.transport.get_write_buffer_size() > 65_536
+        link.transport.write(b"more")
+        await turns(3)
+        assert link.protocol.calls == ["made", "pause"]
+        await read_exactly(link.peer, LARGE + 4)
+        await until(lambda: link.protocol.calls == ["made", "pause", "resume"])
+        assert link.transport.get_write_buffer_size() == 0
+
+
+async def test_the_protocol_is_resumed_at_the_low_limit(loop, sockets):
+    sizes = []
+
+    class Noting(Recorder):
+        def resume_writing(self):
+            super().resume_writing()
+            sizes.append(self.transport.get_write_buffer_size())
+
+    async with linked(sockets, Noting()) as link:
+        link.transport.set_write_buffer_limits(high=4_000_000, low=2_000_000)
+        link.transport.write(bytes(LARGE))
+        while not sizes:
+            read_what_is_there(link.peer)
+            await asyncio.sleep(0)
+        assert sizes[0] <= 2_000_000
+        while link.transport.get_write_buffer_size():
+            read_what_is_there(link.peer)
+            await asyncio.sleep(0)
+        assert link.protocol.calls == ["made", "pause", "resume"]
+
+
+async def test_pausing_and_resuming_alternate(loop, sockets):
+    async with linked(sockets) as link:
+        fill_level = fill(link.sock)
+        expected = ["made"]
+        for _ in range(3):
+            link.transport.write(bytes(100_000))
+            expected += ["pause"]
+            assert link.protocol.calls == expected
+            await read_exactly(link.peer, fill_level + 100_000)
+            expected += ["resume"]
+            await until(lambda expected=expected: link.protocol.calls == expected)
+            fill_level = fill(link.sock)
+
+
+LIMITS = [
+    ({}, (16_384, 65_536)),
+    ({"high": 1000}, (250, 1000)),
+    ({"low": 1000}, (1000, 4000)),
+    ({"high": 1000, "low": 10}, (10, 1000)),
+    ({"high": 0}, (0, 0)),
+    ({"high": 5, "low": 5}, (5, 5)),
+]
+
+
+@pytest.mark.parametrize(("limits", "expected"), LIMITS)
+async def test_limits_are_set_and_got(loop, sockets, limits, expected):
+    async with linked(sockets) as link:
+        link.transport.set_write_buffer_limits(**limits)
+        assert link.transport.get_write_buffer_limits() == expected
+
+
+@pytest.mark.parametrize("limits", [{"high": 1, "low": 2}, {"high": -1}, {"low": -1}])
+async def test_impossible_limits_are_refused(loop, sockets, limits):
+    async with linked(sockets) as link:
+        with pytest.raises(ValueError, match=r"^high \(-?\d+\) must be >= low \(-?\d+\) must be >= 0$"):
+            link.transport.set_write_buffer_limits(**limits)
+        assert link.transport.get_write_buffer_limits() == (16_384, 65_536)
+
+
+async def test_lowering_the_limit_below_what_is_buffered_pauses(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.set_write_buffer_limits(high=2 * LARGE)
+        link.transport.write(bytes(LARGE))
+        await turns(3)
+        assert link.protocol.calls == ["made"]
+        link.transport.set_write_buffer_limits(high=1000)
+        assert link.protocol.calls == ["made", "pause"]
+
+
+@pytest.mark.uringloop_only(
+    "asyncio's loop of 3.12 and 3.13 had to learn it in a later release of each",
+    when=sys.version_info >= (3, 12),
+)
+async def test_writelines_pauses_the_protocol_like_write(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.writelines([bytes(LARGE)])
+        await turns(1)
+        assert link.protocol.calls == ["made", "pause"]
+
+
+@pytest.mark.parametrize("method", ["pause_writing", "resume_writing"])
+async def test_a_failing_flow_control_callback_is_reported_only(loop, sockets, reports, method):
+    def fail():
+        raise LookupError(method)
+
+    protocol = Recorder()
+    setattr(protocol, method, fail)
+    async with linked(sockets, protocol) as link:
+        link.transport.write(bytes(LARGE))
+        await read_exactly(link.peer, LARGE)
+        await until(lambda: not link.transport.get_write_buffer_size())
+        context = reports.take()
+        assert context["message"] == f"protocol.{method}() failed"
+        assert isinstance(context["exception"], LookupError)
+        assert context["transport"] is link.transport
+        assert context["protocol"] is protocol
+        link.transport.write(b"goes on")
+        assert await read_exactly(link.peer, 7) == b"goes on"
+
+
+# pausing reading
+
+
+@streams
+@recorders
+async def test_pausing_stops_delivery_at_once_and_loses_nothing(loop, sockets, stream, recorder):
+    class Pausing(recorder):
+        deliveries = 0
+
+        def note(self, call):
+            super().note(call)
+            if call == "data":
+                self.deliveries += 1
+                self.transport.pause_reading()
+
+    data = pattern(300_000)
+    async with linked(sockets, Pausing(), stream) as link:
+        send = loop.create_task(send_all(link.peer, data))
+        for number in range(1, 10**6):
+            await until(lambda number=number: link.protocol.deliveries == number)
+            assert not link.transport.is_reading()
+            if number < 10:
+                await stays(lambda number=number: link.protocol.deliveries == number, 0.01)
+            if len(link.protocol.data) == len(data):
+                break
+            link.transport.resume_reading()
+            assert link.transport.is_reading()
+        await send
+        assert link.protocol.data == data
+
+
+async def send_all(sock, data):
+    """Send all to a socket whose reader may be slow."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[sock.send(view) :]
+        except BlockingIOError:
+            await asyncio.sleep(0.001)
+
+
+async def test_pausing_between_turns_holds_back_what_has_come_meanwhile(loop, sockets):
+    async with linked(sockets) as link:
+        expected = b""
+        for number in range(50):
+            link.peer.send(b"%d," % number)
+            expected += b"%d," % number
+            await turns(number % 4)
+            link.transport.pause_reading()
+            seen = bytes(link.protocol.data)
+            await turns(3)
+            assert link.protocol.data == seen
+            assert expected.startswith(seen)
+            link.transport.resume_reading()
+        assert await link.protocol.receives(len(expected)) == expected
+
+
+async def test_reading_can_be_paused_in_connection_made(loop, sockets):
+    class Shy(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            transport.pause_reading()
+
+    async with linked(sockets, Shy()) as link:
+        link.peer.send(b"hello")
+        await stays(lambda: link.protocol.calls == ["made"])
+        link.transport.resume_reading()
+        assert await link.protocol.receives(5) == b"hello"
+
+
+async def test_pausing_and_resuming_twice_changes_nothing(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.resume_reading()
+        for method in ("pause_reading", "pause_reading", "resume_reading", "resume_reading"):
+            getattr(link.transport, method)()
+        assert link.transport.is_reading()
+        link.peer.send(b"hello")
+        assert await link.protocol.receives(5) == b"hello"
+
+
+async def test_resuming_and_pausing_in_one_turn_delivers_nothing(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.pause_reading()
+        link.peer.send(b"hello")
+        await turns(3)
+        for _ in range(5):
+            link.transport.resume_reading()
+            link.transport.pause_reading()
+            await turns(2)
+        assert not link.protocol.data
+        link.transport.resume_reading()
+        assert await link.protocol.receives(5) == b"hello"
+
+
+async def test_the_end_waits_while_reading_is_paused(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.pause_reading()
+        link.peer.send(b"last words")
+        link.peer.close()
+        await stays(lambda: link.protocol.calls == ["made"])
+        link.transport.resume_reading()
+        await link.protocol.ends()
+        assert link.protocol.calls == ["made", "data", "eof", "lost"]
+        assert link.protocol.data == b"last words"
+
+
+async def test_a_paused_transport_can_be_closed(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.pause_reading()
+        link.peer.send(b"never read")
+        await turns(3)
+        link.transport.close()
+        link.transport.resume_reading()  # too late
+        await link.protocol.ends()
+        assert link.protocol.calls == ["made", "lost"]
+        assert link.protocol.error is None
+
+
+async def test_a_paused_transport_holds_up_its_sender(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.pause_reading()
+        await turns(3)
+        filled = fill(link.peer)
+        await asyncio.sleep(0.01)
+        assert fill(link.peer) < 8_000_000  # what is read ahead has a bound
+        link.transport.resume_reading()
+        await link.protocol.receives(filled)
+
+
+# ending
+
+
+@streams
+async def test_close_sends_what_was_written_first(loop, sockets, stream):
+    data = pattern(LARGE)
+    async with linked(sockets, stream=stream) as link:
+        link.transport.write(data)
+        link.transport.close()
+        assert link.transport.is_closing()
+        assert await read_to_the_end(link.peer) == data
+        await link.protocol.ends()
+        assert link.protocol.error is None
+        assert link.protocol.calls == ["made", "pause", "resume", "lost"]
+
+
+@streams
+async def test_close_of_an_idle_connection(loop, sockets, stream):
+    async with linked(sockets, stream=stream) as link:
+        link.transport.close()
+        assert link.transport.is_closing()
+        assert not link.transport.is_reading()
+        assert link.protocol.calls == ["made"]  # connection_lost comes in a turn of its own
+        link.transport.close()  # a second time changes nothing
+        await link.protocol.ends()
+        assert await read_some(link.peer) == b""
+        await turns(5)
+        assert link.protocol.calls == ["made", "lost"]
+        assert link.protocol.error is None
+
+
+async def test_nothing_is_delivered_after_close(loop, sockets):
+    for wait in range(5):
+        async with linked(sockets) as link:
+            link.peer.send(b"too late?")
+            await turns(wait)
+            link.transport.close()
+            seen = bytes(link.protocol.data)
+            link.peer.send(b"too late")
+            await link.protocol.ends()
+            assert link.protocol.data == seen
+            assert "eof" not in link.protocol.calls
+
+
+async def test_a_protocol_may_close_in_every_callback(loop, sockets):
+    for method in ("connection_made", "data_received", "eof_received"):
+
+        class Closing(Recorder):
+            def note(self, call, method=method):
+                super().note(call)
+                if method.startswith(call) or method.endswith(f"_{call}"):
+                    self.transport.close()
+
+        protocol = Closing()
+        async with linked(sockets, protocol) as link:
+            with contextlib.suppress(OSError):  # it may be closed already
+                link.peer.send(b"x")
+                link.peer.shutdown(socket.SHUT_WR)
+            await protocol.ends()
+            assert protocol.calls[-1] == "lost"
+            assert protocol.calls.count("lost") == 1
+
+
+async def test_data_written_in_data_received_before_close_is_sent(loop, sockets):
+    class Replying(Recorder):
+        def data_received(self, data):
+            self.transport.write(b"reply to " + data)
+            self.transport.close()
+
+    async with linked(sockets, Replying()) as link:
+        link.peer.send(b"question")
+        assert await read_to_the_end(link.peer) == b"reply to question"
+
+
+@streams
+async def test_abort_drops_what_was_written(loop, sockets, stream):
+    async with linked(sockets, stream=stream) as link:
+        link.transport.write(bytes(LARGE))
+        await turns(2)
+        link.transport.abort()
+        assert link.transport.is_closing()
+        await link.protocol.ends()
+        assert link.protocol.error is None
+        assert link.protocol.calls == ["made", "pause", "lost"]
+        assert len(await read_to_the_end(link.peer)) < LARGE
+
+
+async def test_abort_after_close_drops_the_rest(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.write(bytes(LARGE))
+        link.transport.close()
+        await turns(3)
+        assert link.protocol.calls == ["made", "pause"]
+        link.transport.abort()
+        link.transport.abort()
+        await link.protocol.ends()
+        assert link.protocol.error is None
+        assert len(await read_to_the_end(link.peer)) < LARGE
+
+
+async def test_connection_lost_is_called_once_whatever_happens_at_once(loop, sockets):
+    for number in range(12):
+        async with linked(sockets) as link:
+            deeds = [
+                lambda link=link: link.transport.write(bytes(LARGE)),
+                link.transport.close,
+                link.transport.abort,
+                lambda link=link: reset(link.peer),
+            ]
+            random.Random(number).shuffle(deeds)
+            for deed in deeds:
+                deed()
+                await turns(number % 3)
+            await link.protocol.ends()
+            await turns(5)
+            assert link.protocol.calls.count("lost") == 1
+
+
+@streams
+async def test_the_peer_sees_the_end_when_connection_lost_has_been_called(loop, sockets, stream):
+    async with linked(sockets, stream=stream) as link:
+        link.transport.close()
+        await link.protocol.ends()
+        await turns(1)
+        assert sees_the_end(link.peer)
+
+
+@recorders
+@pytest.mark.parametrize("answer", [None, False])
+async def test_the_end_closes_the_transport_unless_the_protocol_says_otherwise(loop, sockets, recorder, answer):
+    async with linked(sockets, recorder(keep_open=answer)) as link:
+        link.peer.shutdown(socket.SHUT_WR)
+        await link.protocol.ends()
+        assert link.protocol.calls == ["made", "eof", "lost"]
+        assert link.protocol.error is None
+        assert await read_to_the_end(link.peer) == b""
+
+
+@streams
+@recorders
+async def test_a_protocol_may_go_on_writing_after_the_end(loop, sockets, stream, recorder):
+    async with linked(sockets, recorder(keep_open=True), stream) as link:
+        link.peer.send(b"question")
+        link.peer.shutdown(socket.SHUT_WR)
+        await until(lambda: "eof" in link.protocol.calls)
+        data = pattern(LARGE)
+        link.transport.write(data)
+        assert await read_exactly(link.peer, LARGE) == data
+        assert link.protocol.calls[:3] == ["made", "data", "eof"]
+        assert "lost" not in link.protocol.calls
+        link.transport.close()
+        await link.protocol.ends()
+        assert link.protocol.calls.count("eof") == 1
+        assert link.protocol.error is None
+
+
+async def test_a_connection_ended_in_both_directions_waits_for_close(loop, sockets):
+    async with linked(sockets, Recorder(keep_open=True)) as link:
+        link.transport.write_eof()
+        link.peer.shutdown(socket.SHUT_WR)
+        await until(lambda: "eof" in link.protocol.calls)
+        before = time.thread_time()
+        await stays(lambda: link.protocol.calls == ["made", "eof"], 0.1)
+        assert time.thread_time() - before < 0.09
+        link.transport.close()
+        await link.protocol.ends()
+
+
+async def test_a_reset_is_the_error_of_connection_lost(loop, sockets):
+    async with linked(sockets) as link:
+        await turns(2)
+        reset(link.peer)
+        await link.protocol.ends()
+        assert link.protocol.calls == ["made", "lost"]
+        assert type(link.protocol.error) is ConnectionResetError
+        assert str(link.protocol.error) == "[Errno 104] Connection reset by peer"
+
+
+async def test_a_reset_while_writing_is_the_error_of_connection_lost(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.write(bytes(LARGE))
+        await turns(2)
+        reset(link.peer)
+        await link.protocol.ends()
+        assert isinstance(link.protocol.error, ConnectionError)
+        assert link.protocol.calls.count("lost") == 1
+        assert link.transport.get_write_buffer_size() == 0
+
+
+async def test_a_reset_while_reading_is_paused_shows_when_resumed(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.pause_reading()
+        await turns(2)
+        reset(link.peer)
+        await turns(3)
+        link.transport.resume_reading()
+        await link.protocol.ends()
+        assert type(link.protocol.error) is ConnectionResetError
+
+
+async def test_writing_to_one_who_left_ends_the_connection(loop, sockets):
+    async with linked(sockets, stream="unix", protocol=Recorder(keep_open=True)) as link:
+        link.peer.close()
+        await until(lambda: "eof" in link.protocol.calls)
+        link.transport.write(b"x")
+        await link.protocol.ends()
+        assert isinstance(link.protocol.error, BrokenPipeError)
+
+
+async def test_writes_after_the_end_are_dropped_and_then_warned_of(loop, sockets, caplog):
+    warning = "socket.send() raised exception."
+    async with linked(sockets) as link:
+        link.transport.abort()
+        for number in range(10):
+            link.transport.write(b"lost")
+            warned = [record for record in caplog.records if record.message == warning]
+            if number < 4:
+                assert not warned
+        assert warned
+        await link.protocol.ends()
+        link.transport.write(b"lost")
+        assert link.transport.get_write_buffer_size() == 0
+
+
+async def test_a_closed_transport_still_answers(loop, sockets):
+    async with linked(sockets) as link:
+        sockname = link.transport.get_extra_info("sockname")
+        link.transport.close()
+        await closed(link.transport)
+        assert link.transport.is_closing()
+        assert not link.transport.is_reading()
+        assert link.transport.get_extra_info("sockname") == sockname
+        assert link.transport.get_extra_info("socket").fileno() == -1
+        link.transport.close()
+        link.transport.abort()
+        assert "clos" in repr(link.transport)
+
+
+# exceptions in protocols
+
+
+class Failing(Recorder):
+    """Raises in the callback named, having noted the call."""
+
+    def __init__(self, method):
+        super().__init__()
+        self.problem = LookupError(method)
+
+        def fail(*args):
+            getattr(super(Failing, self), method)(*args)
+            raise self.problem
+
+        setattr(self, method, fail)
+
+
+@pytest.mark.parametrize("method", ["data_received", "eof_received"])
+async def test_a_failing_callback_is_reported_and_ends_the_connection(loop, sockets, reports, method):
+    protocol = Failing(method)
+    async with linked(sockets, protocol) as link:
+        link.peer.send(b"x")
+        link.peer.shutdown(socket.SHUT_WR)
+        await protocol.ends()
+        assert protocol.error is protocol.problem
+        context = reports.take()
+        assert context["message"] == f"Fatal error: protocol.{method}() call failed."
+        assert context["exception"] is protocol.problem
+        assert context["transport"] is link.transport
+        assert context["protocol"] is protocol
+        assert await read_to_the_end(link.peer) == b""
+
+
+async def test_a_failing_connection_made_is_reported_only(loop, sockets, reports):
+    protocol = Failing("connection_made")
+    async with linked(sockets, protocol) as link:
+        context = reports.take()
+        assert context["message"].startswith("Exception in callback ")
+        assert context["exception"] is protocol.problem
+        link.peer.send(b"hello")
+        assert await protocol.receives(5) == b"hello"
+
+
+async def test_a_failing_connection_lost_is_reported_and_the_socket_is_closed(loop, sockets, reports):
+    protocol = Failing("connection_lost")
+    async with linked(sockets, protocol) as link:
+        link.transport.close()
+        await closed(link.transport)
+        context = reports.take()
+        assert context["message"].startswith("Exception in callback ")
+        assert context["exception"] is protocol.problem
+        assert sees_the_end(link.peer)
+
+
+@pytest.mark.parametrize("method", ["connection_made", "data_received", "eof_received", "connection_lost"])
+@pytest.mark.parametrize("exception", [SystemExit, KeyboardInterrupt])
+def test_an_exit_out_of_a_callback_leaves_the_loop_which_goes_on(loop, sockets, method, exception):
+    """Until then the others have waited; afterwards they are served."""
+    protocol = Failing(method)
+    protocol.problem = exception("leaving")
+    bystander = Recorder()
+
+    async def connect():
+        ours, theirs = sockets.tcp_pair()
+        theirs.send(b"x")
+        theirs.shutdown(socket.SHUT_WR)
+        other, friend = sockets.tcp_pair()
+        friend.send(b"still served")
+        _, _ = await loop.create_connection(lambda: bystander, sock=other)
+        await loop.create_connection(lambda: protocol, sock=ours)
+        await protocol.ends()
+
+    with pytest.raises(exception, match="leaving"):
+        loop.run_until_complete(connect())
+    if method == "data_received":
+        assert protocol.data == b"x"
+
+    async def leave():
+        await bystander.receives(12)
+        for transport in (bystander.transport, protocol.transport):
+            transport.abort()
+            await closed(transport)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await turns(3)
+
+    del protocol.__dict__[method]
+    loop.run_until_complete(leave())
+
+
+# BufferedProtocol
+
+
+@streams
+@pytest.mark.parametrize("size", [1, 7, 4096, 1_000_000])
+async def test_a_buffered_protocol_receives_into_its_own_buffer(loop, sockets, stream, size):
+    data = pattern(min(size * 3000, 3_000_000))
+    async with linked(sockets, BufferedRecorder(size), stream) as link:
+        await send_all(link.peer, data)
+        assert await link.protocol.receives(len(data)) == data
+
+
+async def test_a_buffered_protocol_may_give_a_part_of_its_buffer(loop, sockets):
+    """It fills one message after another, as a parser would."""
+
+    class Filling(BufferedRecorder):
+        filled = 0
+
+        def get_buffer(self, sizehint):
+            return memoryview(self.buffer)[self.filled :]
+
+        def buffer_updated(self, nbytes):
+            self.filled += nbytes
+            self.note("data")
+
+    data = pattern(100_000)
+    async with linked(sockets, Filling(100_000)) as link:
+        await send_all(link.peer, data)
+        await until(lambda: link.protocol.filled == 100_000)
+        assert link.protocol.buffer == data
+        link.protocol.filled = 0
+
+
+async def test_the_buffer_may_be_resized_in_buffer_updated(loop, sockets):
+    """A bytearray cannot be resized while something has a hold of it."""
+
+    class Growing(BufferedRecorder):
+        def buffer_updated(self, nbytes):
+            super().buffer_updated(nbytes)
+            self.buffer += b"more"
+
+    data = pattern(50_000)
+    async with linked(sockets, Growing(1000)) as link:
+        await send_all(link.peer, data)
+        assert await link.protocol.receives(50_000) == data
+
+
+async def test_an_empty_buffer_is_a_fatal_error(loop, sockets, reports):
+    async with linked(sockets, BufferedRecorder(0)) as link:
+        link.peer.send(b"x")
+        await link.protocol.ends()
+        context = reports.take()
+        assert context["message"] == "Fatal error: protocol.get_buffer() call failed."
+        assert type(context["exception"]) is RuntimeError
+        assert str(context["exception"]) == "get_buffer() returned an empty buffer"
+        assert context["protocol"] is link.protocol
+        assert link.protocol.error is context["exception"]
+
+
+@pytest.mark.parametrize("method", ["get_buffer", "buffer_updated", "eof_received"])
+async def test_a_failing_buffered_callback_is_a_fatal_error(loop, sockets, reports, method):
+    def fail(*args):
+        raise LookupError(method)
+
+    protocol = BufferedRecorder()
+    setattr(protocol, method, fail)
+    async with linked(sockets, protocol) as link:
+        link.peer.send(b"x")
+        link.peer.shutdown(socket.SHUT_WR)
+        await protocol.ends()
+        context = reports.take()
+        assert context["message"] == f"Fatal error: protocol.{method}() call failed."
+        assert isinstance(context["exception"], LookupError)
+        assert protocol.error is context["exception"]
+
+
+# switching protocols
+
+
+async def test_the_protocol_can_be_replaced(loop, sockets):
+    async with linked(sockets) as link:
+        link.peer.send(b"for the first")
+        await link.protocol.receives(13)
+        second = Recorder()
+        link.transport.set_protocol(second)
+        assert link.transport.get_protocol() is second
+        link.peer.send(b"for the second")
+        assert await second.receives(14) == b"for the second"
+        assert link.protocol.data == b"for the first"
+        link.transport.close()
+        await second.ends()
+        assert second.calls == ["data", "lost"]
+        assert link.protocol.calls == ["made", "data"]
+
+
+async def test_the_protocol_can_be_replaced_between_plain_and_buffered_in_mid_stream(loop, sockets):
+    """Each takes a little and hands over to the other."""
+    received = bytearray()
+
+    class Plain(Recorder):
+        def data_received(self, data):
+            received.extend(data)
+            transport.set_protocol(BufferedHalf(size=1 + len(received) % 777))
+
+    class BufferedHalf(BufferedRecorder):
+        def buffer_updated(self, nbytes):
+            received.extend(self.buffer[:nbytes])
+            transport.set_protocol(Plain())
+
+    data = pattern(2_000_000)
+    async with linked(sockets, Plain()) as link:
+        transport = link.transport
+        for start in range(0, len(data), 50_000):
+            await send_all(link.peer, data[start : start + 50_000])
+            await asyncio.sleep(0)
+        await until(lambda: len(received) == len(data))
+        assert received == data
+
+
+async def test_a_protocol_replaced_while_paused_loses_nothing(loop, sockets):
+    async with linked(sockets) as link:
+        for number in range(20):
+            link.peer.send(b"%2d" % number)
+            await turns(number % 4)
+            link.transport.pause_reading()
+            follower = (Recorder, BufferedRecorder)[number % 2]()
+            follower.data = link.transport.get_protocol().data
+            follower.transport = link.transport
+            link.transport.set_protocol(follower)
+            link.transport.resume_reading()
+        follower = link.transport.get_protocol()
+        expected = b"".join(b"%2d" % number for number in range(20))
+        assert await follower.receives(40) == expected
+
+
+async def test_flow_control_goes_to_the_protocol_of_the_moment(loop, sockets):
+    async with linked(sockets) as link:
+        link.transport.write(bytes(LARGE))
+        second = Recorder()
+        link.transport.set_protocol(second)
+        await read_exactly(link.peer, LARGE)
+        await until(lambda: second.calls == ["resume"])
+        assert link.protocol.calls == ["made", "pause"]
+
+
+# contexts
+
+
+async def test_callbacks_run_in_the_context_the_transport_was_made_in(loop, sockets):
+    seen = {}
+
+    class Noting(Recorder):
+        def note(self, call):
+            super().note(call)
+            seen[call] = variable.get("unset")
+
+    async def connect():
+        variable.set("of the connection")
+        return await loop.create_connection(Noting, sock=ours)
+
+    ours, theirs = sockets.tcp_pair()
+    transport, protocol = await loop.create_task(connect())
+    variable.set("elsewhere")
+    theirs.send(b"x")
+    await protocol.receives(1)
+    theirs.close()
+    await protocol.ends()
+    assert seen == dict.fromkeys(["made", "data", "eof", "lost"], "of the connection")
+    await closed(transport)
+
+
+# debug mode, and what is left unclosed
+
+
+async def test_in_debug_mode_a_slow_protocol_is_logged(loop, sockets, caplog):
+    class Slow(Recorder):
+        def data_received(self, data):
+            time.sleep(0.02)
+            super().data_received(data)
+
+    loop.slow_callback_duration = 0.01
+    async with linked(sockets, Slow()) as link:
+        link.peer.send(b"x")
+        await link.protocol.receives(1)
+        await turns(2)
+        logged = [record.message for record in caplog.records if "took 0.0" in record.message]
+        assert bool(logged) == loop.get_debug()
+        assert all(message.startswith("Executing <") for message in logged)
+
+
+def test_a_transport_left_unclosed_emits_a_warning(loop, sockets):
+    ours, theirs = sockets.tcp_pair()
+    connections = [loop.run_until_complete(loop.create_connection(Recorder, sock=ours))]
+    loop.close()
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        forget(connections)
+    assert ours.fileno() == -1
+    assert sees_the_end(theirs)
+
+
+async def test_a_paused_transport_that_nobody_refers_to_emits_a_warning(loop, sockets):
+    ours, theirs = sockets.tcp_pair()
+    connections = [await loop.create_connection(Recorder, sock=ours)]
+    connections[0][0].pause_reading()
+    await turns(3)
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        forget(connections)
+    assert ours.fileno() == -1
+    assert sees_the_end(theirs)
+
+
+async def test_a_transport_that_nobody_refers_to_goes_on(loop, sockets):
+    ours, theirs = sockets.tcp_pair()
+    await loop.create_connection(Echo, sock=ours)
+    await turns(3)
+    gc.collect()
+    for number in range(3):
+        theirs.send(b"%d" % number)
+        assert await read_exactly(theirs, 1) == b"%d" % number
+    theirs.close()
+    await until(lambda: ours.fileno() == -1)
+
+
+async def test_a_closed_transport_is_let_go_and_warns_of_nothing(loop, sockets):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        async with linked(sockets) as link:
+            link.transport.close()
+            await link.protocol.ends()
+            await turns(2)
+        link.transport = link.protocol = None
+        gc.collect()
+    assert not [thing for thing in gc.get_objects() if isinstance(thing, Recorder)]
