@@ -331,13 +331,9 @@ def readable(sock):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="writers warn since 3.13")
-def test_a_writer_left_unclosed_emits_a_warning(loop, sockets):
-    ours, _ = sockets.tcp_pair()
-    streams = [loop.run_until_complete(opened(ours))]
-    loop.close()
+async def test_a_writer_left_unclosed_is_closed_with_a_warning(loop, sockets):
+    ours, theirs = sockets.tcp_pair()
+    streams = [await asyncio.open_connection(sock=ours)]
     with pytest.warns(ResourceWarning, match="unclosed <StreamWriter"):
         forget(streams)
-
-
-async def opened(sock):
-    return await asyncio.open_connection(sock=sock)
+    assert await read_to_the_end(theirs) == b""

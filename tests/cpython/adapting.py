@@ -5,6 +5,7 @@ Many tests are about behaviour and yet reach for the loop by a private name: the
 turn by `loop._run_once()`. Without this they would say nothing of our loop.
 """
 
+import asyncio
 import functools
 import socket
 import sys
@@ -20,6 +21,8 @@ from uringloop.transports.server import Server
 
 _MOCKED = ("logger", "signal", "socket", "sys")
 """What tests mock in the modules of asyncio's loop, by its global name there; it has the same name in ours."""
+
+_MADE_UP = asyncio.Transport()
 
 
 class _MockedWithAsyncio:
@@ -53,6 +56,8 @@ def adapt() -> None:
     loop_class._stop_serving = lambda loop, sock: sock.close()
     server_class: Any = Server
     server_class._sockets = property(_listening)
+    server_class._attach = _with_made_up_connection(Server._attach)
+    server_class._detach = _with_made_up_connection(Server._detach)
 
 
 def _with_ring(turn: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -70,6 +75,11 @@ def _with_ring(turn: Callable[[Any], None]) -> Callable[[Any], None]:
             loop._proactor.stop()
 
     return run_once
+
+
+def _with_made_up_connection(method: Callable[[Any, Any], None]) -> Callable[..., None]:
+    """Return a method of the server that counts a connection which is none if it is told of no transport."""
+    return lambda server, transport=_MADE_UP: method(server, transport)
 
 
 def _our_modules() -> list[ModuleType]:

@@ -1,0 +1,309 @@
+"""The ring: what it needs, what it says when it does not get it, and what it costs when there is nothing to do."""
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+import uringloop
+from uringloop.features import Features
+from uringloop.ring import Ring
+
+
+def run_child(script, **environment):
+    """Run a script in a child process of its own and return what it prints."""
+    completed = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(script)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert completed.returncode == 0, completed.stderr
+    assert not completed.stderr
+    return completed.stdout
+
+
+def ring_descriptors():
+    links = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
+    return sum("io_uring" in os.readlink(link) for link in links if os.path.islink(link))
+
+
+def test_importing_makes_no_ring():
+    script = """
+    import os, threading
+    before = len(os.listdir("/proc/self/fd"))
+    import uringloop
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert threading.active_count() == 1
+    """
+    run_child(script)
+
+
+def test_a_closed_loop_keeps_no_descriptor():
+    before = ring_descriptors()
+    loop = uringloop.new_event_loop()
+    assert ring_descriptors() == before + 1
+    loop.close()
+    assert ring_descriptors() == before
+
+
+def test_probe_tells_the_features_of_a_loop():
+    found = uringloop.probe()
+    assert found.available
+    assert not found.reason
+    loop = uringloop.new_event_loop()
+    assert found.features == vars(loop._proactor.ring.features)
+    loop.close()
+
+
+@pytest.mark.parametrize("name", list(vars(Features())))
+def test_each_feature_can_be_switched_off(monkeypatch, name):
+    monkeypatch.setenv("URINGLOOP_DISABLE", name)
+    assert not uringloop.probe().features[name]
+
+
+def test_an_unknown_feature_is_an_error(monkeypatch):
+    monkeypatch.setenv("URINGLOOP_DISABLE", "warp_drive")
+    with pytest.raises(
+        ValueError, match="unknown warp_drive; known: multishot_recv, no_iowait, pool, registered_fd"
+    ):
+        uringloop.new_event_loop()
+
+
+# Refusals. Filters and limits last as long as a process, so each is tried in a child.
+
+FILTER = """
+import ctypes, errno, struct, sys
+import uringloop
+
+LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06  # BPF: load the system call's number, compare, return
+ALLOW, ERROR = 0x7fff0000, 0x00050000
+
+def refuse(number, code):
+    program = b"".join(struct.pack("HBBI", *instruction) for instruction in [
+        (LOAD, 0, 0, 0), (EQUAL, 0, 1, number), (RETURN, 0, 0, ERROR | code), (RETURN, 0, 0, ALLOW),
+    ])
+    memory = ctypes.create_string_buffer(program)
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(memory))
+    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    assert libc.prctl(22, 2, header, 0, 0) == 0, ctypes.get_errno()  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+
+SETUP, ENTER, REGISTER = 425, 426, 427
+"""
+TRY = """
+try:
+    uringloop.new_event_loop()
+except uringloop.UringUnavailable as error:
+    print(errno.errorcode[error.errno], error)
+found = uringloop.probe()
+assert not found.available and found.reason
+"""
+REFUSALS = [
+    ("SETUP", "EPERM", "seccomp"),
+    ("SETUP", "ENOSYS", "Linux 6.1"),
+    ("SETUP", "EINVAL", "Linux 6.1"),
+    ("SETUP", "ENOMEM", "RLIMIT_MEMLOCK"),
+    ("ENTER", "EPERM", "seccomp"),
+    ("REGISTER", "EPERM", "seccomp"),
+]
+
+
+@pytest.mark.parametrize(("call", "code", "cause"), REFUSALS, ids=lambda value: value)
+def test_a_refusal_names_its_cause(call, code, cause):
+    printed = run_child(f"{FILTER}\nrefuse({call}, errno.{code})\n{TRY}")
+    assert printed.startswith(code)
+    assert cause in printed
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="giving up the right to lock memory needs that right")
+@pytest.mark.parametrize("limit", [0, 8, 16, 64])
+def test_with_little_lockable_memory_the_ring_is_small_or_the_error_clear(limit):
+    script = f"""
+    import os, resource, uringloop
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, ({limit} * 1024, {limit} * 1024))
+    os.setuid(65534)  # nobody: the limit does not bind root
+    try:
+        loop = uringloop.new_event_loop()
+    except uringloop.UringUnavailable as error:
+        assert "RLIMIT_MEMLOCK" in str(error), error
+        print("refused")
+    else:
+        import asyncio
+        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.close()
+        print("works")
+    """
+    printed = run_child(script).strip()
+    assert printed in {"works", "refused"}
+    if limit == 64:
+        assert printed == "works"
+
+
+# Waiting and not waiting
+
+
+def entries(script):
+    """Return the number of times a script enters the ring between its two markers."""
+    traced = subprocess.run(
+        ["strace", "-f", "-e", "trace=io_uring_enter,getpriority", sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert traced.returncode == 0, traced.stderr
+    between = traced.stderr.split("getpriority")[1]
+    return between.count("io_uring_enter(")
+
+
+strace = pytest.mark.skipif(
+    subprocess.run(["which", "strace"], capture_output=True).returncode != 0, reason="strace is not installed"
+)
+
+
+@strace
+def test_turns_of_ready_callbacks_do_not_enter_the_kernel():
+    script = """
+    import os, uringloop
+    loop = uringloop.new_event_loop()
+    left = 1000
+    def step():
+        global left
+        left -= 1
+        if left == 990:
+            os.getpriority(os.PRIO_PROCESS, 0)
+        if left:
+            loop.call_soon(step)
+        else:
+            os.getpriority(os.PRIO_PROCESS, 0)
+            loop.stop()
+    loop.call_soon(step)
+    loop.run_forever()
+    loop.close()
+    """
+    assert entries(script) == 0
+
+
+@strace
+def test_a_timer_costs_one_entry():
+    script = """
+    import os, uringloop
+    loop = uringloop.new_event_loop()
+    def mark():
+        os.getpriority(os.PRIO_PROCESS, 0)
+    loop.call_later(0.01, mark)
+    loop.call_later(0.1, mark)
+    loop.call_later(0.2, loop.stop)
+    loop.run_forever()
+    loop.close()
+    """
+    assert entries(script) == 1
+
+
+def test_an_idle_loop_uses_no_processor():
+    loop = uringloop.new_event_loop()
+    loop.call_later(1.0, loop.stop)
+    before = time.thread_time()
+    loop.run_forever()
+    assert time.thread_time() - before < 0.02
+    loop.close()
+
+
+def iowait_ticks():
+    with open("/proc/stat") as stat:
+        return int(stat.readline().split()[5])
+
+
+def test_an_idle_loop_does_not_count_as_waiting_for_io():
+    if not uringloop.probe().features["no_iowait"]:
+        pytest.skip("this kernel accounts every wait in a ring as iowait")
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    loop = uringloop.new_event_loop()
+    loop.add_reader(left, print)
+    loop.call_later(1.0, loop.stop)
+    before = iowait_ticks()
+    loop.run_forever()
+    assert iowait_ticks() - before < os.sysconf("SC_CLK_TCK") / 2
+    loop.remove_reader(left)
+    loop.close()
+    left.close()
+    right.close()
+
+
+# Many at once
+
+
+def test_more_is_staged_than_the_ring_has_room_for():
+    """A thousand polls in one turn, with a submission queue of 256 entries."""
+    loop = uringloop.new_event_loop()
+    pairs = [socket.socketpair() for _ in range(1000)]
+    seen = set()
+    for ours, theirs in pairs:
+        loop.add_reader(ours, lambda ours=ours: (loop.remove_reader(ours), seen.add(ours)))
+        theirs.send(b"x")
+    deadline = time.monotonic() + 10
+    while len(seen) < len(pairs) and time.monotonic() < deadline:
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    assert len(seen) == len(pairs)
+    loop.close()
+    for pair in pairs:
+        for sock in pair:
+            sock.close()
+
+
+@pytest.mark.parametrize("sizes", [(4, 8), (1, 2)])
+def test_a_tiny_ring_loses_no_completion(monkeypatch, sizes):
+    """The completion queue overflows again and again, which ends multishot operations."""
+    monkeypatch.setattr("uringloop.ring.SIZES", (sizes,))
+    test_more_is_staged_than_the_ring_has_room_for()
+
+
+def test_a_ring_is_abandoned_once():
+    ring = Ring()
+    ring.close()
+    ring.close()
+
+
+def test_loops_in_threads_do_not_meet():
+    failures = []
+
+    def work():
+        try:
+            for _ in range(20):
+                loop = uringloop.new_event_loop()
+                loop.call_later(0.001, loop.stop)
+                loop.run_forever()
+                loop.close()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_running_out_of_descriptors_is_said_so():
+    script = """
+    import errno, os, resource, uringloop
+    uringloop.probe()
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
+    try:
+        uringloop.new_event_loop()
+    except uringloop.UringUnavailable as error:
+        assert error.errno == errno.EMFILE, error
+        assert "ulimit -n" in str(error)
+        print("said")
+    """
+    assert run_child(script) == "said\n"

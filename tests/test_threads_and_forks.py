@@ -1,0 +1,353 @@
+"""Loops in several threads, moved between threads, and inherited by forked children."""
+
+import asyncio
+import concurrent.futures
+import hashlib
+import multiprocessing
+import os
+import socket
+import threading
+import warnings
+
+import pytest
+
+import uringloop
+
+
+def in_thread(function, *args):
+    """Call the function in a new thread and return its result."""
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        return executor.submit(function, *args).result(30)
+
+
+@pytest.fixture
+def loop():
+    loop = uringloop.new_event_loop()
+    yield loop
+    loop.close()
+
+
+def stream_pair():
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    return left, right
+
+
+def tcp_pair():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        left = socket.create_connection(listener.getsockname())
+        right, _ = listener.accept()
+    left.setblocking(False)
+    return left, right
+
+
+class Collecting(asyncio.Protocol):
+    def __init__(self):
+        self.received = bytearray()
+        self.lost = []
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.received += data
+
+    def connection_lost(self, error):
+        self.lost.append(error)
+
+
+async def until(condition, limit=10.0):
+    async with asyncio.timeout(limit):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def test_a_loop_made_here_runs_there(loop):
+    assert in_thread(loop.run_until_complete, asyncio.sleep(0.01, "slept")) == "slept"
+
+
+def test_a_loop_runs_in_one_thread_after_the_other(loop):
+    for number in range(5):
+        assert in_thread(loop.run_until_complete, asyncio.sleep(0.001, number)) == number
+        assert loop.run_until_complete(asyncio.sleep(0.001, number)) == number
+
+
+@pytest.mark.parametrize("pair", [stream_pair, tcp_pair])
+def test_a_connection_moves_with_its_loop_and_loses_nothing(loop, pair):
+    ours, theirs = pair()
+    expected = bytearray()
+    transport, protocol = loop.run_until_complete(loop.create_connection(Collecting, sock=ours))
+
+    def arrive(count):
+        for _ in range(count):
+            piece = os.urandom(1000)
+            expected.extend(piece)
+            theirs.send(piece)
+
+    def run():
+        arrive(3)
+        loop.run_until_complete(until(lambda: len(protocol.received) == len(expected)))
+        transport.write(b"still here")
+        loop.run_until_complete(asyncio.sleep(0.001))
+        assert theirs.recv(100) == b"still here"
+
+    for _ in range(5):
+        arrive(3)
+        run()
+        arrive(3)
+        in_thread(run)
+    assert protocol.received == expected
+    transport.close()
+    loop.run_until_complete(until(lambda: protocol.lost))
+    assert protocol.lost == [None]
+    theirs.close()
+
+
+def test_a_large_write_moves_with_its_loop_and_is_sent_once(loop):
+    """The send is under way, with the socket full, each time the loop changes threads."""
+    ours, theirs = tcp_pair()
+    transport, protocol = loop.run_until_complete(loop.create_connection(Collecting, sock=ours))
+    data = os.urandom(20_000_000)
+    transport.write(data)
+    transport.close()
+    received = hashlib.sha256()
+    size = 0
+    while size < len(data):
+        runner = in_thread if size % 2 else lambda function, *args: function(*args)
+        runner(loop.run_until_complete, asyncio.sleep(0.002))
+        theirs.setblocking(False)
+        for _ in range(50):
+            try:
+                piece = theirs.recv(65536)
+            except BlockingIOError:
+                break
+            received.update(piece)
+            size += len(piece)
+    assert received.digest() == hashlib.sha256(data).digest()
+    loop.run_until_complete(until(lambda: protocol.lost))
+    theirs.close()
+
+
+def test_what_is_awaited_goes_on_in_another_thread(loop):
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    ours, theirs = stream_pair()
+    watched, other = stream_pair()
+    ready = []
+    loop.add_reader(watched, lambda: ready.append(watched.recv(10)))
+
+    async def begin():
+        return [
+            loop.create_task(loop.sock_recv(ours, 100)),
+            loop.create_task(loop.sock_accept(listener)),
+            loop.create_task(asyncio.sleep(0.05, "slept")),
+        ]
+
+    tasks = in_thread(loop.run_until_complete, begin())
+    in_thread(loop.run_until_complete, asyncio.sleep(0.01))
+    theirs.send(b"for the receive")
+    other.send(b"watched")
+    client = socket.create_connection(listener.getsockname())
+
+    async def end():
+        return await asyncio.gather(*tasks)
+
+    data, (accepted, address), slept = loop.run_until_complete(end())
+    assert data == b"for the receive"
+    assert address == client.getsockname()
+    assert slept == "slept"
+    assert ready == [b"watched"]
+    loop.remove_reader(watched)
+    for sock in (ours, theirs, watched, other, listener, accepted, client):
+        sock.close()
+
+
+def test_a_cancel_in_another_thread_loses_nothing(loop):
+    ours, theirs = stream_pair()
+
+    async def receive():
+        return await loop.sock_recv(ours, 100)
+
+    async def begin():
+        return loop.create_task(receive())
+
+    task = in_thread(loop.run_until_complete, begin())
+    in_thread(loop.run_until_complete, asyncio.sleep(0.01))
+    theirs.send(b"kept")
+    task.cancel()
+    assert loop.run_until_complete(receive()) == b"kept"
+    assert task.cancelled()
+    ours.close()
+    theirs.close()
+
+
+def test_two_loops_in_two_threads_serve_each_other():
+    port = concurrent.futures.Future()
+    done = threading.Event()
+
+    async def serve():
+        async def echo(reader, writer):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        port.set_result(server.sockets[0].getsockname()[1])
+        while not done.is_set():
+            await asyncio.sleep(0.005)
+        server.close()
+        await server.wait_closed()
+
+    async def ask():
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.result(10))
+        for size in (1, 1000, 100_000, 1_000_000):
+            data = os.urandom(size)
+            writer.write(data)
+            assert await reader.readexactly(size) == data
+        writer.close()
+        await writer.wait_closed()
+
+    thread = threading.Thread(target=uringloop.run, args=(serve(),))
+    thread.start()
+    try:
+        uringloop.run(ask())
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_calls_from_many_threads_all_arrive(loop):
+    threads, each = 8, 5_000
+    counts = [0] * threads
+
+    def count(number):
+        counts[number] += 1
+        if sum(counts) == threads * each:
+            loop.stop()
+
+    def call(number):
+        for _ in range(each):
+            loop.call_soon_threadsafe(count, number)
+
+    workers = [threading.Thread(target=call, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    loop.call_later(30, loop.stop)
+    loop.run_forever()
+    for worker in workers:
+        worker.join()
+    assert counts == [each] * threads
+
+
+# Forks
+
+
+def in_child(function):
+    """Call the function in a forked child and return its exit status: 0 if it returned true."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks in a process with threads
+        pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            status = 0 if function() else 2
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_child_cannot_use_its_parents_loop(loop):
+    loop.run_until_complete(asyncio.sleep(0))
+
+    def use():
+        loop.call_soon(loop.stop)
+        try:
+            loop.run_forever()
+        except RuntimeError as error:
+            return "made before the fork" in str(error)
+        return False
+
+    assert in_child(use) == 0
+    assert loop.run_until_complete(asyncio.sleep(0.001, "works")) == "works"
+
+
+def test_a_child_may_close_its_parents_loop_and_make_its_own(loop):
+    loop.run_until_complete(asyncio.sleep(0))
+
+    def replace():
+        loop.close()
+        return uringloop.run(asyncio.sleep(0.01, True))
+
+    assert in_child(replace) == 0
+    assert loop.run_until_complete(asyncio.sleep(0.001, "works")) == "works"
+
+
+def test_a_child_made_while_the_loop_runs_can_run_a_loop_of_its_own(loop):
+    async def main():
+        def work():
+            asyncio._set_running_loop(None)
+            return uringloop.run(asyncio.sleep(0.01, True))
+
+        return in_child(work)
+
+    assert loop.run_until_complete(main()) == 0
+
+
+def test_a_child_does_not_keep_its_parents_connections_open(loop):
+    """The child has closed all sockets that it inherited; only the ring could still hold them."""
+    ours, theirs = tcp_pair()
+    transport, protocol = loop.run_until_complete(loop.create_connection(Collecting, sock=ours))
+    loop.run_until_complete(asyncio.sleep(0.01))
+    numbers = {ours.fileno(), theirs.fileno()}
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        os.close(writing)
+        for number in numbers:
+            os.close(number)
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    transport.close()
+    loop.run_until_complete(until(lambda: protocol.lost))
+    theirs.settimeout(5)
+    assert theirs.recv(1) == b""
+    os.close(writing)
+    os.waitpid(pid, 0)
+    theirs.close()
+
+
+def echo_in_child(connection):
+    async def main():
+        connection.send(await asyncio.sleep(0.01, "from the child"))
+
+    uringloop.run(main())
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_multiprocessing_works_beside_a_loop(loop, method):
+    loop.run_until_complete(asyncio.sleep(0))
+    context = multiprocessing.get_context(method)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=echo_in_child, args=(theirs,))
+    process.start()
+    assert ours.recv() == "from the child"
+    process.join(20)
+    assert process.exitcode == 0
+    ours.close()
+    theirs.close()
+    process.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_process_pool_works_as_an_executor(loop):
+    async def main(pool):
+        return await asyncio.gather(*(loop.run_in_executor(pool, abs, -number) for number in range(20)))
+
+    with concurrent.futures.ProcessPoolExecutor(2) as pool:
+        assert loop.run_until_complete(main(pool)) == list(range(20))
