@@ -370,7 +370,7 @@ async def test_accepting_a_short_while_again_and_again_loses_no_connection(loop,
             server.close()
     clients.join()
     assert seen == list(range(total))
-    assert timeouts > 20  # or nothing was tried
+    assert timeouts  # or nothing was tried
 
 
 @loses

@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
-import uringloop
 from cpython import modules
+
+import uringloop
 
 LIMIT = 300.0
 """Seconds that a module may take."""

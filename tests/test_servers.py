@@ -376,15 +376,10 @@ def test_a_server_without_descriptors_serves_again_when_there_are_some(kind):
         def data_received(self, data):
             asyncio.get_running_loop().stop()
 
-    async def start():
-        server = await loop.create_server(Greeter, "127.0.0.1", 0)
-        say(server.sockets[0].getsockname()[1])
-        return server
-
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     loop = new_event_loop()
     loop.set_exception_handler(lambda loop, context: reported.append(context))
-    server = loop.run_until_complete(start())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    server = loop.run_until_complete(loop.create_server(Greeter, "127.0.0.1", 0))
     spare = []
     try:
         while True:
@@ -392,6 +387,7 @@ def test_a_server_without_descriptors_serves_again_when_there_are_some(kind):
     except OSError:
         for number in spare[:2]:
             os.close(number)
+    say(server.sockets[0].getsockname()[1])
     loop.run_forever()
     say({context["message"] for context in reported})
     say(len(reported) < 5000)  # asyncio's loop tries a hundred times a second

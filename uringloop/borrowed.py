@@ -6,7 +6,7 @@ imported where it is used.
 """
 
 import inspect
-from asyncio import base_events, coroutines, events, format_helpers, sslproto, staggered, trsock
+from asyncio import base_events, constants, coroutines, events, format_helpers, sslproto, staggered, trsock
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +18,9 @@ staggered_race = staggered.staggered_race
 
 SSLProtocol: Any = sslproto.SSLProtocol
 """TLS between a transport and a protocol."""
+
+SendfileMode: Any = constants._SendfileMode
+"""What a transport's `_sendfile_compatible` says: UNSUPPORTED, TRY_NATIVE, or FALLBACK, as that of TLS does."""
 
 get_running_loop = events._get_running_loop
 """The running loop of this thread, or None. (Setting it is documented for implementers; asking is not.)"""

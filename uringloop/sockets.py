@@ -226,6 +226,7 @@ class _SocketSend(Send):
     def complete(self, result: int, flags: int) -> None:
         """Settle the future, or go on with what a loop that was stopped has left unsent."""
         if self.future.done():
+            self.release()
             self._loop._sends.leave(self)
         elif result in _TRY_AGAIN or result == -errno.ECANCELED or 0 <= result < len(self.data):
             self.skip(max(result, 0))
@@ -373,6 +374,7 @@ class Sockets(Executor, Watchers):
             if self._proactor.is_in_flight(operation):
                 self._proactor.cancel(operation)  # it leaves when it completes
             else:
+                operation.release()
                 self._sends.leave(operation)
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:

@@ -1,6 +1,6 @@
 """CPython's own asyncio tests, run on uringloop.
 
-`python -m cpython test_events` (from `tests/`) runs one module in this process; `tests/test_cpython.py` runs them all.
+`python -m cpython test_events` (from `tests/`) runs one module; `tests/test_cpython.py` runs each in a process.
 
 modules.py     which modules are run, and why the others are not
 left_out.py    which tests are left out, and why

@@ -35,8 +35,9 @@ def main() -> int:
     if not arguments.asyncio and not arguments.only and not census.ours:
         result.complain(f"NO LOOP {arguments.module}", "Its tests made no loop of ours.\n")
     print(
-        f"{arguments.module}: {result.passed} passed, {len(result.skipped)} skipped, {result.left_out} left out and "
-        f"failed, {result.complaints} complaints; {census.ours} loops of ours, {census.theirs} of asyncio's"
+        f"{arguments.module}: {result.passed} passed, {len(result.skipped)} skipped, "
+        f"{result.left_out} left out that failed, {result.complaints} complaints; "
+        f"{census.ours} loops of ours, {census.theirs} of asyncio's"
     )
     return 1 if result.complaints else 0
 
@@ -44,7 +45,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cpython", description=__doc__)
     parser.add_argument("module", help="for example test_events")
-    parser.add_argument("only", nargs="*", help="run only these tests: Class.test_name, where * may stand for letters")
+    parser.add_argument("only", nargs="*", help="run only these: Class.test_name, where * stands for any letters")
     parser.add_argument("--asyncio", action="store_true", help="run all tests on asyncio's own loop, to compare")
     return parser
 

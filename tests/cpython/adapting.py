@@ -1,8 +1,8 @@
 """Lets CPython's tests find in our loop some things that they look for by asyncio's private names.
 
 Many tests are about behaviour and yet reach for the loop by a private name: they silence the log by
-`mock.patch("asyncio.base_events.logger")`, make bind() fail by `mock.patch("asyncio.base_events.socket")`, or run one
-turn by `loop._run_once()`. Without this they would say nothing of our loop.
+`mock.patch("asyncio.base_events.logger")`, make bind() fail by `mock.patch("asyncio.base_events.socket")`, or run
+one turn by `loop._run_once()`. Without this they would say nothing of our loop.
 """
 
 import asyncio
@@ -22,7 +22,16 @@ from uringloop.transports.server import Server
 _MOCKED = ("logger", "signal", "socket", "sys")
 """What tests mock in the modules of asyncio's loop, by its global name there; it has the same name in ours."""
 
-_MADE_UP = asyncio.Transport()
+
+class _MadeUp(asyncio.Transport):
+    """A connection that is none."""
+
+
+_MADE_UP = _MadeUp()
+
+
+def _is_debug_mode() -> bool:
+    return coroutines._is_debug_mode()  # type: ignore[attr-defined]  # tests replace that one
 
 
 class _MockedWithAsyncio:
@@ -46,7 +55,7 @@ def adapt() -> None:
         for name in _MOCKED:
             if name in vars(module):
                 setattr(module, name, _MockedWithAsyncio(name, vars(module)[name]))
-    borrowed.is_debug_mode = lambda: coroutines._is_debug_mode()  # type: ignore[attr-defined]
+    borrowed.is_debug_mode = _is_debug_mode
     loop_class: Any = uringloop.Loop
     loop_class._run_once = _with_ring(loop_class._turn)
     loop_class._turn = lambda loop: loop._run_once()  # tests replace the one of that name
@@ -78,7 +87,7 @@ def _with_ring(turn: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _with_made_up_connection(method: Callable[[Any, Any], None]) -> Callable[..., None]:
-    """Return a method of the server that counts a connection which is none if it is told of no transport."""
+    """Return the server's method; told of no transport it takes a made up one, which counts as a connection."""
     return lambda server, transport=_MADE_UP: method(server, transport)
 
 

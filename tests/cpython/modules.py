@@ -58,4 +58,5 @@ def shipped() -> set[str] | None:
         return None
     if spec is None or spec.submodule_search_locations is None:
         return None
-    return {path.stem for folder in spec.submodule_search_locations for path in pathlib.Path(folder).glob("test_*.py")}
+    folders = map(pathlib.Path, spec.submodule_search_locations)
+    return {path.stem for folder in folders for path in folder.glob("test_*.py")}

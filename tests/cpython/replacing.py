@@ -1,8 +1,8 @@
 """Puts our loop where CPython's tests look for asyncio's, and takes note of who makes which.
 
 Tests get their loops from the policy (`asyncio.new_event_loop()`, `asyncio.run()`, IsolatedAsyncioTestCase), by one
-of the names of asyncio's loop, or from `utils.TestLoop`. Each of these is replaced. A test that gets hold of a loop of
-asyncio's all the same is found out: their common base class counts those made, and the tests are failed for it.
+of the names of asyncio's loop, or from `utils.TestLoop`. Each of these is replaced. A test that gets hold of a loop
+of asyncio's all the same is found out, since those made are counted in their common base class, and failed.
 """
 
 import asyncio

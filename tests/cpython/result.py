@@ -35,14 +35,14 @@ class Result(unittest.TestResult):
         self.complaints += 1
         print(f"{title}\n{text}", flush=True)
 
-    def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
+    def startTest(self, test: unittest.TestCase) -> None:
         super().startTest(test)
         faulthandler.dump_traceback_later(SECONDS_PER_TEST, exit=True)
         self._errors = []
         self._no_verdict = False
         self._made_by_asyncio = self._census.theirs
 
-    def stopTest(self, test: unittest.TestCase) -> None:  # noqa: N802
+    def stopTest(self, test: unittest.TestCase) -> None:
         faulthandler.cancel_dump_traceback_later()
         super().stopTest(test)
         name = test.id().removeprefix(self._prefix)
@@ -56,23 +56,25 @@ class Result(unittest.TestResult):
         elif self._errors or self._no_verdict:
             self.left_out += 1
         else:
-            self.complain(f"PASSED {name}", f"It is left out, and passes. The reason given: {entry.reason}.\n")
+            self.complain(
+                f"PASSED {name}", f"It is left out, and passes. The reason given: these tests {entry.reason}.\n"
+            )
 
-    def addError(self, test: Any, err: Any) -> None:  # noqa: N802
+    def addError(self, test: Any, err: Any) -> None:
         self._note(test, err)
 
-    def addFailure(self, test: Any, err: Any) -> None:  # noqa: N802
+    def addFailure(self, test: Any, err: Any) -> None:
         self._note(test, err)
 
-    def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:  # noqa: N802
+    def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
         if err is not None:
             self._note(subtest, err)
 
-    def addSkip(self, test: Any, reason: str) -> None:  # noqa: N802
+    def addSkip(self, test: Any, reason: str) -> None:
         super().addSkip(test, reason)
         self._no_verdict = True
 
-    def addExpectedFailure(self, test: Any, err: Any) -> None:  # noqa: N802
+    def addExpectedFailure(self, test: Any, err: Any) -> None:
         self._no_verdict = True
 
     def _note(self, test: Any, err: Any) -> None:

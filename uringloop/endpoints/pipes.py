@@ -31,7 +31,7 @@ class Pipes(Tasks, Watchers):
         transport = ReadPipeTransport(self, pipe, protocol, waiter)
         await self._until_connected(transport, waiter)
         if self._debug:
-            logger.debug("Read pipe %r connected: (%r, %r)", pipe.fileno(), transport, protocol)
+            logger.debug("Read pipe connected: (%r, %r)", transport, protocol)
         return transport, protocol
 
     async def connect_write_pipe(  # type: ignore[override]
@@ -43,7 +43,7 @@ class Pipes(Tasks, Watchers):
         transport = WritePipeTransport(self, pipe, protocol, waiter)
         await self._until_connected(transport, waiter)
         if self._debug:
-            logger.debug("Write pipe %r connected: (%r, %r)", pipe.fileno(), transport, protocol)
+            logger.debug("Write pipe connected: (%r, %r)", transport, protocol)
         return transport, protocol
 
     async def _until_connected(

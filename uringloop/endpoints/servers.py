@@ -218,7 +218,7 @@ def _bind_unix(path: str | bytes) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path[0] not in (0, "\0"):  # no abstract address
-            _remove_stale(path)
+            remove_stale_socket(path)
         sock.bind(path)
     except BaseException as error:
         sock.close()
@@ -228,7 +228,8 @@ def _bind_unix(path: str | bytes) -> socket.socket:
     return sock
 
 
-def _remove_stale(path: str | bytes) -> None:
+def remove_stale_socket(path: str | bytes) -> None:
+    """Remove the socket file that an earlier process has left, if there is one."""
     try:
         if stat.S_ISSOCK(os.stat(path).st_mode):
             os.remove(path)

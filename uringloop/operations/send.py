@@ -39,4 +39,15 @@ class Send(Operation):
 
     def skip(self, count: int) -> None:
         """Leave out the first `count` bytes of `data` the next time."""
-        self.data = memoryview(self.data)[count:]
+        rest = memoryview(self.data)[count:]
+        self.release()
+        self.data = rest
+
+    def release(self) -> None:
+        """Let go of the memory, which its owner may then resize; not to be called while in flight."""
+        if self._pinned is not None:
+            ffi.release(self._pinned)
+            self._pinned = None
+        if isinstance(self.data, memoryview):
+            self.data.release()
+        self.data = b""

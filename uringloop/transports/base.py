@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import socket
 import warnings
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..borrowed import TransportSocket
 from ..reporting import logger
 
 if TYPE_CHECKING:
@@ -136,3 +139,13 @@ def wake(waiter: asyncio.Future[None]) -> None:
     """Let go on who waits, unless it gave up."""
     if not waiter.cancelled():
         waiter.set_result(None)
+
+
+def describe_socket(sock: socket.socket) -> dict[str, Any]:
+    """Return what get_extra_info() knows; without an address that the socket does not have (any more)."""
+    extra: dict[str, Any] = {"socket": TransportSocket(sock), "sockname": None, "peername": None}
+    with contextlib.suppress(OSError):
+        extra["sockname"] = sock.getsockname()
+    with contextlib.suppress(OSError):
+        extra["peername"] = sock.getpeername()
+    return extra

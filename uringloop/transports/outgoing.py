@@ -1,4 +1,4 @@
-"""What a transport has to send, and flow control.
+"""What a transport has to send.
 
 Rules of this file:
 - What is written in a turn is collected, and sent all at once at the end of the turn.
@@ -10,25 +10,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .flow import FlowControl
+
 if TYPE_CHECKING:
     from .base import DescriptorTransport
 
-HIGH_WATER = 64 * 1024  # bytes
 
-
-class Outgoing:
+class Outgoing(FlowControl):
     """The writes of a transport that wait. How they are sent, a subclass knows."""
 
     def __init__(self, transport: DescriptorTransport, join_size: int) -> None:
         """Chunks are joined for one send until they are `join_size` bytes."""
-        self._transport = transport
+        super().__init__(transport)
         self._join_size = join_size
         self._waiting: list[bytes | memoryview] = []
         self._queued = False  # for the end of the turn
-        self._protocol_paused = False
-        self.size = 0  # bytes, those in flight included
-        self.high = HIGH_WATER
-        self.low = HIGH_WATER // 4
 
     def write(self, data: bytes) -> None:
         """Send the data at the end of the turn."""
@@ -82,38 +78,6 @@ class Outgoing:
     def _queue(self) -> None:
         self._queued = True
         self._transport._loop._unsent.append(self)
-
-    # Flow control
-
-    def set_limits(self, high: int | None, low: int | None) -> None:
-        """Set the sizes (bytes) above which the protocol is paused, and at or below which it is resumed."""
-        if high is None:
-            high = HIGH_WATER if low is None else 4 * low
-        if low is None:
-            low = high // 4
-        if not high >= low >= 0:
-            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-        self.high = high
-        self.low = low
-        self._pause_protocol_if_full()
-
-    def _pause_protocol_if_full(self) -> None:
-        if self.size > self.high and not self._protocol_paused:
-            self._protocol_paused = True
-            self._control_flow("pause_writing")
-
-    def _resume_protocol(self) -> None:
-        self._protocol_paused = False
-        self._transport._context.run(self._control_flow, "resume_writing")
-
-    def _control_flow(self, name: str) -> None:
-        transport = self._transport
-        try:
-            getattr(transport._protocol, name)()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            transport._report(error, f"protocol.{name}() failed")
 
 
 def snapshot(data: Any) -> bytes:

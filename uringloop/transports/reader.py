@@ -40,8 +40,8 @@ class Reader(Receive):
     """The receive of a stream transport, and what becomes of its answers."""
 
     __slots__ = (
-        "_bulk", "_ended", "_flowing", "_held", "_may_multishot", "_paused", "_proactor", "_run", "_sock",
-        "_streak", "_transport", "_watching",
+        "_buffered", "_bulk", "_ended", "_flowing", "_held", "_may_multishot", "_paused", "_proactor", "_run",
+        "_sock", "_streak", "_transport", "_watching",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class Reader(Receive):
         self._paused = False
         self._ended = False
         self._held: deque[bytes | int] = deque(held)  # arrivals; a number, the last, is a result with no bytes
+        self._buffered = isinstance(transport._protocol, asyncio.BufferedProtocol)
         self._watching = False
         self._bulk = False
         self._streak = 0
@@ -92,8 +93,9 @@ class Reader(Receive):
             self._arm()
 
     def switch_protocol(self) -> None:
-        """Take back what is in flight in a form that does not suit the new protocol."""
-        if self._watching != isinstance(self._transport._protocol, asyncio.BufferedProtocol):
+        """Take note of the new protocol; take back what is in flight in a form that does not suit it."""
+        self._buffered = isinstance(self._transport._protocol, asyncio.BufferedProtocol)
+        if self._watching != self._buffered:
             self._proactor.cancel(self)
 
     def stop(self) -> None:
@@ -114,7 +116,7 @@ class Reader(Receive):
     def complete(self, result: int, flags: int) -> None:
         """Deliver an arrival, or hold it; arm the next operation if this one has ended."""
         if self._watching:
-            if result > 0 and self._flowing and isinstance(self._transport._protocol, asyncio.BufferedProtocol):
+            if result > 0 and self._flowing and self._buffered:
                 self._receive_into_protocol()
         elif result > 0:
             if self.memory is None:  # as read() does, without the call
@@ -138,7 +140,7 @@ class Reader(Receive):
     def _arm(self) -> None:
         if self._paused or self._ended or self._held or self._proactor.is_in_flight(self):
             return
-        self._watching = isinstance(self._transport._protocol, asyncio.BufferedProtocol)
+        self._watching = self._buffered
         if not self._watching:
             self._choose_memory()
         self._proactor.submit(self)
@@ -168,12 +170,11 @@ class Reader(Receive):
     # The protocol's side
 
     def _deliver(self, data: bytes) -> None:
-        protocol = self._transport._protocol
-        if isinstance(protocol, asyncio.BufferedProtocol):
+        if self._buffered:
             self._feed(data)
             return
         try:
-            self._run(protocol.data_received, data)
+            self._run(self._transport._protocol.data_received, data)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -209,7 +210,7 @@ class Reader(Receive):
     def _feed(self, data: bytes) -> None:
         """Copy to a BufferedProtocol what had arrived before there was one."""
         while data and not self._ended:
-            if not isinstance(self._transport._protocol, asyncio.BufferedProtocol):
+            if not self._buffered:
                 self._deliver(data)
                 return
             buffer = self._borrow()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..borrowed import TransportSocket
+from ..borrowed import SendfileMode
+from .base import describe_socket
 from .outgoing import snapshot
 from .reader import Reader
 from .writer import Writer
@@ -26,6 +26,7 @@ class StreamTransport(WritingTransport, asyncio.Transport):
     """A connection; see the Python documentation of asyncio.Transport."""
 
     _start_tls_compatible = True
+    _sendfile_compatible = SendfileMode.TRY_NATIVE
     _LOST_WRITE = "socket.send() raised exception."
 
     _writer: Writer
@@ -39,7 +40,7 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         server: Server | None = None,
     ) -> None:
         """`waiter` is set when the protocol has been told of the connection; `server` counts its connections."""
-        super().__init__(loop, sock.fileno(), protocol, _describe(sock))
+        super().__init__(loop, sock.fileno(), protocol, describe_socket(sock))
         self._sock = sock
         self._server = server
         internet = sock.family in (socket.AF_INET, socket.AF_INET6)
@@ -83,8 +84,8 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         if type(data) is not bytes:
             data = snapshot(data)
         writer = self._writer
-        if writer.ended:
-            raise RuntimeError("Cannot call write() after write_eof()")
+        if writer.refuses:
+            self._refuse("write")
         if not data:
             return
         if self._lost:
@@ -94,9 +95,14 @@ class StreamTransport(WritingTransport, asyncio.Transport):
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Send each of the data."""
-        if self._writer.ended:
-            raise RuntimeError(f"Cannot call {_WRITELINES}() after write_eof()")
+        if self._writer.refuses:
+            self._refuse(_WRITELINES)
         super().writelines(list_of_data)
+
+    def _refuse(self, call: str) -> None:
+        if self._writer.ended:
+            raise RuntimeError(f"Cannot call {call}() after write_eof()")
+        raise RuntimeError(f"unable to {call}; sendfile is in progress")
 
     def write_eof(self) -> None:
         """Shut down the sending side when what was written is sent; receiving goes on."""
@@ -111,7 +117,7 @@ class StreamTransport(WritingTransport, asyncio.Transport):
             return
         self._closing = True
         self._reader.stop()
-        if not self._writer.size:
+        if self._writer.idle:
             self._finish(None)
 
     def _release_operations(self) -> None:
@@ -123,13 +129,3 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         server, self._server = self._server, None
         if server is not None:
             server._detach(self)
-
-
-def _describe(sock: socket.socket) -> dict[str, Any]:
-    """Return what get_extra_info() knows; without an address that the socket does not have (any more)."""
-    extra: dict[str, Any] = {"socket": TransportSocket(sock), "sockname": None, "peername": None}
-    with contextlib.suppress(OSError):
-        extra["sockname"] = sock.getsockname()
-    with contextlib.suppress(OSError):
-        extra["peername"] = sock.getpeername()
-    return extra

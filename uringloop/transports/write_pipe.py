@@ -2,8 +2,7 @@
 
 Rules of this file:
 - Data goes by a system call, since a pipe takes it at once or is full. Only the wait for room is an operation.
-- The first write of a turn goes at once, so that nobody waits for it longer than for asyncio's; those that follow it
-  go together at the end of the turn.
+- What is written while the loop does not run goes at once: there is no turn whose end would send it.
 """
 
 from __future__ import annotations
@@ -37,10 +36,9 @@ class PipeWriter(Outgoing):
         self._wait: Poll | None = None  # for room
 
     def write(self, data: bytes) -> None:
-        """Write the data at once if it is the turn's first, and otherwise at the end of the turn."""
-        first = not self._queued
+        """Write the data at the end of the turn, or at once if there is none."""
         super().write(data)
-        if first and self._waiting:
+        if not self._transport._loop.is_running():
             self._send_now()
 
     def flush(self) -> None:

@@ -14,6 +14,7 @@ from ..operations.send import Send
 from .outgoing import Outgoing
 
 if TYPE_CHECKING:
+    from .file_turn import FileTurn
     from .stream import StreamTransport
 
 _JOIN_SIZE = 256 * 1024  # bytes
@@ -29,6 +30,8 @@ class Writer(Outgoing, Send):
         self._sock = sock
         self._in_flight = False
         self._ended = False  # write_eof() was called
+        self._file: FileTurn | None = None
+        self.refuses = False  # no write is taken any more, or for the time of a file
 
     # The transport's side
 
@@ -37,10 +40,16 @@ class Writer(Outgoing, Send):
         """Whether end() was called."""
         return self._ended
 
+    @property
+    def idle(self) -> bool:
+        """Whether everything is sent."""
+        return not self.size and self._file is None
+
     def end(self) -> None:
         """Shut down the sending side when everything is sent."""
         self._ended = True
-        if not self.size and not self._queued:
+        self.refuses = True
+        if self.idle and not self._queued:
             self._sock.shutdown(socket.SHUT_WR)
 
     def drop(self) -> None:
@@ -48,6 +57,22 @@ class Writer(Outgoing, Send):
         self._waiting.clear()
         self.size = 0
         self._transport._proactor.cancel(self)
+        if self._file is not None:
+            self._file.interrupt()
+
+    def begin_file(self, turn: FileTurn) -> None:
+        """Take no writes until end_file(). Raises RuntimeError if a file is being sent already."""
+        if self._file is not None:
+            raise RuntimeError("unable to send a file; sendfile is in progress")
+        self._file = turn
+        self.refuses = True
+
+    def end_file(self) -> None:
+        """Take writes again, and do what had to wait for the file."""
+        self._file = None
+        self.refuses = self._ended
+        if not self.size and not self._transport._lost:
+            self._drained()
 
     # The turn's end, and the kernel's side
 
@@ -77,7 +102,9 @@ class Writer(Outgoing, Send):
             self._queue()
 
     def _drained(self) -> None:
-        if self._transport._closing:
+        if self._file is not None:
+            self._file.wake()
+        elif self._transport._closing:
             if not self._transport._lost:
                 self._transport._finish(None)
         elif self._ended:

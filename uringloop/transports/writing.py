@@ -10,27 +10,20 @@ from ..reporting import logger
 from .base import DescriptorTransport
 
 if TYPE_CHECKING:
+    from .flow import FlowControl
     from .outgoing import Outgoing
 
 LOG_THRESHOLD_FOR_CONNLOST_WRITES = 5
 """Writes to a lost connection that are ignored in silence; those that follow are logged."""
 
 
-class WritingTransport(DescriptorTransport, asyncio.WriteTransport):
-    """A transport over a descriptor that is written to."""
+class BufferingTransport(DescriptorTransport):
+    """A transport over a descriptor whose writes may have to wait."""
 
-    _writer: Outgoing
+    _writer: FlowControl
 
     _LOST_WRITE: str
     """What is logged of writes to a lost connection, in asyncio's words."""
-
-    def writelines(self, list_of_data: Iterable[Any]) -> None:
-        """Send each of the data."""
-        self.write(b"".join(list_of_data))
-
-    def can_write_eof(self) -> bool:
-        """Return True."""
-        return True
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Set the limits (bytes) of flow control; see asyncio.WriteTransport."""
@@ -50,3 +43,17 @@ class WritingTransport(DescriptorTransport, asyncio.WriteTransport):
             if self._lost >= LOG_THRESHOLD_FOR_CONNLOST_WRITES:
                 logger.warning(self._LOST_WRITE)
             self._lost += 1
+
+
+class WritingTransport(BufferingTransport, asyncio.WriteTransport):
+    """A transport over a descriptor that bytes are written to."""
+
+    _writer: Outgoing
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        """Send each of the data."""
+        self.write(b"".join(list_of_data))
+
+    def can_write_eof(self) -> bool:
+        """Return True."""
+        return True
