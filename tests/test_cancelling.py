@@ -18,6 +18,7 @@ import time
 
 import pytest
 from support.checks import outcome, turns
+from support.children import run
 from support.protocols import Recorder, dropped
 from support.sockets import (
     fill,
@@ -25,6 +26,7 @@ from support.sockets import (
     read_exactly,
     read_some,
     read_what_is_there,
+    reset,
     sees_the_end,
 )
 
@@ -289,7 +291,7 @@ async def test_after_a_cancelled_receive_the_data_stays_in_the_socket(loop, sock
 
 
 @pytest.mark.parametrize("call", ["sock_recv_into", "sock_recvfrom_into"])
-async def test_a_cancelled_receive_lets_go_of_its_buffer(loop, sockets, call):
+async def test_a_cancelled_receive_writes_no_more_into_its_buffer(loop, sockets, call):
     ours, theirs = sockets.tcp_pair()
     for before in range(4):
         buffer = bytearray(b"." * 100)
@@ -299,8 +301,65 @@ async def test_a_cancelled_receive_lets_go_of_its_buffer(loop, sockets, call):
         theirs.send(b"hello")
         await asyncio.sleep(0.002)
         assert buffer == b"." * 100
-        buffer.extend(b"resized")
         assert await loop.sock_recv(ours, 10) == b"hello"
+
+
+ENDINGS = [
+    ("cancelled", "sock_recv_into"),
+    ("cancelled", "sock_recvfrom_into"),
+    ("cancelled", "sock_sendall"),
+    ("reset", "sock_recv_into"),
+    ("reset", "sock_recvfrom_into"),
+]
+
+
+@pytest.mark.parametrize(("ending", "call"), ENDINGS)
+async def test_a_call_that_ended_lets_go_of_its_buffer_even_if_its_exception_is_kept(loop, sockets, ending, call):
+    """A bytearray cannot be resized while something has a hold of it."""
+    for wait in range(4):
+        ours, theirs = sockets.tcp_pair()
+        buffer = bytearray(10_000_000)
+        task = loop.create_task(getattr(loop, call)(ours, buffer))
+        await turns(wait)
+        if ending == "cancelled":
+            task.cancel()
+        else:
+            reset(theirs)
+        with pytest.raises((asyncio.CancelledError, ConnectionError)) as kept:
+            await task
+        buffer.clear()
+        assert kept.traceback
+        ours.close()
+
+
+COLLECTED = """
+import gc
+
+async def main():
+    sock = socket.socket()
+    sock.setblocking(False)
+    try:
+        await {call}
+    except OSError:
+        sock.close()
+
+loop = new_event_loop()
+loop.run_until_complete(main())
+gc.collect()
+loop.close()
+"""
+LENDING = {
+    "sock_recv_into": "loop.sock_recv_into(sock, memoryview(bytearray(9)))",
+    "sock_recvfrom_into": "loop.sock_recvfrom_into(sock, memoryview(bytearray(9)))",
+    "sock_sendall": "loop.sock_sendall(sock, memoryview(bytearray(9)))",
+}
+
+
+@pytest.mark.parametrize("call", LENDING)
+def test_what_a_failed_call_leaves_of_a_view_can_be_collected(kind, call):
+    """CPython before 3.13 crashes when it collects a memoryview that something has a hold of."""
+    done = run(kind, COLLECTED.format(call=LENDING[call]))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 async def test_a_receive_can_be_cancelled_before_it_began(loop, sockets):
@@ -359,8 +418,9 @@ async def test_accepting_a_short_while_again_and_again_loses_no_connection(loop,
     clients.start()
     seen = []
     timeouts = 0
-    while len(seen) < total:
-        timeout = TIMEOUTS[timeouts % len(TIMEOUTS)]
+    for timeout in itertools.cycle(TIMEOUTS):
+        if len(seen) == total:
+            break
         try:
             server, _ = await asyncio.wait_for(loop.sock_accept(listener), timeout)
         except TimeoutError:

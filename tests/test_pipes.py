@@ -656,6 +656,25 @@ async def test_a_protocol_may_write_when_it_is_resumed(loop, ends):
         await until(lambda: protocol.calls == ["made", *(["pause", "resume"] * 5)])
 
 
+@pytest.mark.uringloop_only("asyncio's transport calls connection_lost twice")
+@pytest.mark.parametrize("how", ["close", "abort"])
+async def test_a_protocol_may_close_when_it_is_resumed(loop, ends, how):
+    class Done(Recorder):
+        def resume_writing(self):
+            super().resume_writing()
+            getattr(self.transport, how)()
+
+    pipe, theirs = ends.to_write()
+    async with writing(pipe, Done()) as (transport, protocol):
+        transport.set_write_buffer_limits(high=LARGE // 2, low=0)
+        transport.write(bytes(LARGE))
+        assert len(await in_thread(read_all, theirs, LARGE + 1)) == LARGE
+        await protocol.ends()
+        await turns(3)
+        assert protocol.calls == ["made", "pause", "resume", "lost"]
+        assert protocol.error is None
+
+
 async def test_a_full_pipe_costs_no_time(loop, ends):
     """The wait for room, and the watch for the reader's end, do not go round and round."""
     pipe, _ = ends.to_write()

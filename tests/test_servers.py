@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import gc
 import os
 import pathlib
@@ -18,10 +17,10 @@ import pytest
 from support.checks import PATIENCE, outcome, turns, until
 from support.children import child
 from support.protocols import Echo, Recorder
+from support.running import variable
 from support.sockets import HOSTS, INTERNET, read_exactly, refused_address, reset, sees_the_end
 
 families = pytest.mark.parametrize("family", INTERNET)
-variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
 
 waits_for_connections = pytest.mark.skipif(
     sys.version_info < (3, 12, 1), reason="before 3.12.1 wait_closed does not wait for connections"

@@ -18,20 +18,21 @@ import tty
 import pytest
 from support.checks import outcome, stays, turns, until
 from support.protocols import linked
+from support.running import variable
 from support.sockets import STREAMS, fill, read_what_is_there, sees_the_end
 
 streams = pytest.mark.parametrize("stream", STREAMS)
-variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
 
 
 @pytest.fixture
 def descriptors(loop):
-    """Keeps descriptors made by the os module, and closes them in the end."""
+    """Keeps descriptors made by the os module, as non-blocking ones, and closes them in the end."""
     with contextlib.ExitStack() as stack:
 
         def keep(*numbers):
             for number in numbers:
                 stack.callback(os.close, number)
+                os.set_blocking(number, False)
             return numbers if len(numbers) > 1 else numbers[0]
 
         yield keep
@@ -108,7 +109,6 @@ async def test_the_end_of_a_pipe_calls_its_reader(loop, descriptors):
 async def test_a_broken_pipe_calls_its_writer(loop, descriptors):
     source, sink = os.pipe()
     descriptors(sink)
-    os.set_blocking(sink, False)
     with contextlib.suppress(BlockingIOError):
         while os.write(sink, bytes(65536)):
             pass

@@ -33,22 +33,23 @@ class Proactor:
 
     def submit(self, operation: Operation) -> None:
         """Stage the operation; the next turn hands it to the kernel."""
-        self._operations[operation.key] = operation
         operation.ticket = ticket = operation.prepare(self._engine)
         if ticket < 0:
-            del self._operations[operation.key]
             raise MemoryError
+        self._operations[operation.key] = operation
 
-    def cancel(self, operation: Operation) -> None:
+    def cancel(self, operation: Operation) -> bool:
         """Cancel the operation if it is in flight.
 
-        On return the kernel holds neither its file nor its memory, so both may be closed or changed. Its last
-        completion still comes: -ECANCELED, or the result if that was there first.
+        On return the kernel holds neither its file nor its memory, so both may be closed or changed; False is
+        returned if that could not be had, since this is not the thread that runs the loop. The last completion
+        still comes: -ECANCELED, or the result if that was there first.
         """
         key = operation.key
-        if key in self._operations and key not in self._cancelling:
-            self._cancelling.add(key)
-            self.ring.cancel(key, operation.ticket)
+        if key not in self._operations or key in self._cancelling:
+            return True
+        self._cancelling.add(key)
+        return self.ring.cancel(key, operation.ticket)
 
     def is_cancelling(self, operation: Operation) -> bool:
         """Tell whether a cancelled operation has yet to complete."""
@@ -64,7 +65,12 @@ class Proactor:
 
     def turn(self, timeout: float) -> None:
         """Submit, wait up to timeout seconds (negative: without a limit), and dispatch what has completed."""
-        self._events = self.ring.turn(timeout)
+        try:
+            self._events = self.ring.turn(timeout)
+        except BaseException:
+            # A signal's handler has raised, at the end of the wait that the signal has ended.
+            self._events = self.ring.harvested()
+            raise
         self.dispatch()
 
     def dispatch(self) -> None:

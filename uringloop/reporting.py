@@ -34,13 +34,14 @@ class Reporting(asyncio.AbstractEventLoop):
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         """Log the context, an error's traceback, and in debug mode where the object was made."""
         exception = context.get("exception")
+        traceback_info = (type(exception), exception, exception.__traceback__) if exception is not None else False
         origin = self._current_handle and self._current_handle._source_traceback
         if origin and "source_traceback" not in context:
             context["handle_traceback"] = origin
         lines = [context.get("message") or "Unhandled exception in event loop"]
         further = sorted(context.keys() - {"message", "exception"})
         lines += (f"{key}: {_describe(key, context[key])}" for key in further)
-        logger.error("\n".join(lines), exc_info=exception)
+        logger.error("\n".join(lines), exc_info=traceback_info)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Call the exception handler with a context.
@@ -77,7 +78,7 @@ class Reporting(asyncio.AbstractEventLoop):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:  # a subclass may have overridden it
-            logger.exception(complaint)
+            logger.error(complaint, exc_info=True)
 
 
 def _describe(key: str, value: Any) -> str:

@@ -21,8 +21,7 @@ SIZES = ((256, 1024), (128, 512), (64, 256), (16, 64))
 # A larger pool is slower, because the kernel walks through all of it: 8,192 buffers of 4 KiB cost a third more
 # than 128. Large buffers cost nothing while messages are small, since only what is written becomes resident.
 POOL_BUFFERS = 128
-# A page more than 64 KiB, so that the largest UDP datagram fits with what the kernel puts before it.
-POOL_BUFFER_SIZE = 68 * 1024
+POOL_BUFFER_SIZE = 64 * 1024
 
 _FEATURE_NO_IOWAIT = 1 << 17
 _OPCODE_FIXED_FD_INSTALL = 54  # came with Linux 6.8, as the fairness of multishot receives did
@@ -104,18 +103,30 @@ class Ring:
         timeout is in seconds: 0 does not wait, a negative one waits without a limit. The wait also ends, with
         nothing, when a signal arrives. Pool buffers named by the completions are valid until the next turn.
         """
-        return self._read_events(lib.ul_turn(self.engine, timeout))
+        words = lib.ul_turn(self.engine, timeout)
+        if words <= 0:  # as _read_events() does, without the call
+            self._check(words)
+            return _NO_EVENTS
+        numbers = iter(ffi.unpack(self._events, words))
+        return zip(numbers, numbers, numbers)
+
+    def harvested(self) -> Iterator[Event]:
+        """Hand out the completions of the last turn once more."""
+        return self._read_events(lib.ul_harvested(self.engine))
 
     def flush(self) -> None:
         """Submit what is staged."""
         self._check(lib.ul_flush(self.engine))
 
-    def cancel(self, key: int, ticket: int) -> None:
+    def cancel(self, key: int, ticket: int) -> bool:
         """Cancel an operation; on return the kernel has let go of its file and memory.
 
-        In a thread that does not own the ring the cancel only takes effect when the loop runs again.
+        Not so in a thread that does not own the ring: there the cancel takes effect when the loop runs again, and
+        False is returned.
         """
-        self._check(lib.ul_cancel(self.engine, key, ticket), but=errno.EEXIST)
+        result = lib.ul_cancel(self.engine, key, ticket)
+        self._check(result, but=errno.EEXIST)
+        return result >= 0
 
     def cancel_all(self) -> None:
         """Cancel everything in flight, as far as this thread may."""

@@ -44,7 +44,7 @@ class Scheduling(AsyncGenerators):
         self._closed = True  # until everything is there that close() has to take down
         self._ready: deque[Any] = deque()  # of asyncio.Handle, whose attributes are not declared
         self._timers = Timers()
-        self._unsent: list[Flushable] = []
+        self._unsent: deque[Flushable] = deque()
         self._stopping = False
         self._thread_id: int | None = None
         self._debug = borrowed.is_debug_mode()
@@ -212,11 +212,11 @@ class Scheduling(AsyncGenerators):
             asyncio._set_running_loop(self)
             self._apply_debug()
             self._proactor.start()
+            self._wakeup.start()
             try:
-                while True:
+                self._first_turn()
+                while not self._stopping:
                     self._turn()
-                    if self._stopping:
-                        break
             finally:
                 self._flush()
                 self._proactor.stop()
@@ -282,20 +282,39 @@ class Scheduling(AsyncGenerators):
         self._wakeup.close()
 
     def _turn(self) -> None:
-        ready = self._ready
-        if ready or self._stopping:
+        if self._ready or self._stopping:
             timeout = 0.0
         else:
             when = self._timers.next_time()
             timeout = _NO_LIMIT if when is None else max(when - self.time(), 0.0)
+        self._complete(timeout)
+        self._run_ready()
+
+    def _first_turn(self) -> None:
+        """Run what was scheduled before the loop was run ahead of all input and output, as asyncio's loop does."""
+        self._run_ready()
+        later = [*self._ready]
+        self._ready.clear()
+        try:
+            self._complete(0.0)
+            self._run_ready()
+        finally:
+            self._ready.extendleft(reversed(later))
+
+    def _complete(self, timeout: float) -> None:
+        """Submit, wait up to timeout seconds, and dispatch what has completed and the timers that are due."""
         if self._unsent:
             self._flush()
         self._proactor.turn(timeout)
         if self._timers.heap:
-            self._timers.move_due(self.time(), ready)
+            self._timers.move_due(self.time(), self._ready)
+
+    def _run_ready(self) -> None:
+        """Run the callbacks that are ready now, and not those that they schedule."""
         if self._debug:
             self._run_ready_observed()
             return
+        ready = self._ready
         for _ in range(len(ready)):
             handle = ready.popleft()
             if not handle._cancelled:
@@ -307,9 +326,9 @@ class Scheduling(AsyncGenerators):
                     self._report_callback(handle, error)
 
     def _flush(self) -> None:
-        unsent, self._unsent = self._unsent, []
-        for writer in unsent:
-            writer.flush()
+        unsent = self._unsent
+        for _ in range(len(unsent)):
+            unsent.popleft().flush()
 
     def _run_ready_observed(self) -> None:
         for _ in range(len(self._ready)):

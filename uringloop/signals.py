@@ -4,7 +4,9 @@ import asyncio
 import errno
 import inspect
 import signal
+import sys
 import threading
+import warnings
 from collections.abc import Callable
 
 from .handles import Args, Handle
@@ -84,8 +86,17 @@ class Signals(Scheduling):
     def close(self) -> None:
         """Close the loop and restore the default action of its signals."""
         super().close()
+        if sys.is_finalizing():
+            self._forget_signal_handlers()
         for sig in list(self._signal_handlers):
             self.remove_signal_handler(sig)
+
+    def _forget_signal_handlers(self) -> None:
+        """Leave the signals as they are: the interpreter is going away, and with it what would restore them."""
+        if self._signal_handlers:
+            message = f"Closing the loop {self!r} on interpreter shutdown stage, skipping signal handlers removal"
+            warnings.warn(message, ResourceWarning, source=self, stacklevel=3)
+            self._signal_handlers.clear()
 
     def _signalled(self, number: int) -> None:
         handle = self._signal_handlers.get(number)

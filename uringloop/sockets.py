@@ -19,7 +19,6 @@ import ssl
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._engine import ffi
@@ -136,8 +135,6 @@ class _Lane:
 class _SocketReceive(Receive):
     """A receive whose bytes are a future's result."""
 
-    __slots__ = ("_loop", "following", "future", "sock")
-
     def __init__(self, loop: Sockets, sock: socket.socket, fd: int, size: int) -> None:
         super().__init__(loop._proactor.ring, fd, size)
         self._loop = loop
@@ -159,6 +156,7 @@ class _SocketReceive(Receive):
                 self._loop._held.put_back(self.sock, self.read(result, flags))
             elif result < 0 and result not in (*_TRY_AGAIN, -errno.ECANCELED):
                 self._loop._held.put_back(self.sock, os_error(result))
+            self.release()
             self._loop._receives.leave(self)
         elif result >= 0:
             self.future.set_result(self.answer(result, flags))
@@ -175,6 +173,12 @@ class _SocketReceive(Receive):
         """Return what the caller is to get for bytes that had been held."""
         return data
 
+    def detach(self) -> None:
+        """Let go of the caller's memory while the last completion is still to come; there is none."""
+
+    def release(self) -> None:
+        """Let go of the caller's memory; there is none."""
+
     def returned(self) -> bytes:
         """Return the bytes of a settled future that nobody fetched."""
         data: bytes = self.future.result()
@@ -190,8 +194,6 @@ class _SocketReceive(Receive):
 class _SocketReceiveInto(_SocketReceive):
     """A receive into the caller's buffer, pinned until the kernel is done with it; the future has the count."""
 
-    __slots__ = ()
-
     def __init__(self, loop: Sockets, sock: socket.socket, fd: int, buffer: Any) -> None:
         super().__init__(loop, sock, fd, len(buffer))
         self.memory = buffer
@@ -203,14 +205,20 @@ class _SocketReceiveInto(_SocketReceive):
         ffi.memmove(self.memory, data, len(data))
         return len(data)
 
+    def detach(self) -> None:
+        copy = self.read(self.size, 0)  # bytes may be in it that are to be held
+        self.release()
+        self.memory = ffi.from_buffer(copy)
+
+    def release(self) -> None:
+        ffi.release(self.memory)
+
     def returned(self) -> bytes:
         return self.read(self.future.result(), 0)
 
 
 class _SocketSend(Send):
     """A send of all the data, awaited through a future."""
-
-    __slots__ = ("_loop", "following", "future", "sock")
 
     def __init__(self, loop: Sockets, sock: socket.socket, fd: int, data: bytes | memoryview) -> None:
         super().__init__(fd, data)
@@ -239,8 +247,6 @@ class _SocketSend(Send):
 
 class _SocketAccept(Accept):
     """An accept whose connection is a future's result."""
-
-    __slots__ = ("_loop", "future", "sock")
 
     def __init__(self, loop: Sockets, sock: socket.socket, fd: int) -> None:
         super().__init__(fd)
@@ -279,13 +285,13 @@ class Sockets(Executor, Watchers):
         self._receives = _Lane(self._proactor)
         self._sends = _Lane(self._proactor)
 
-    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:  # type: ignore[override]
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to `n` bytes; none at the end of the stream."""
         fd = self._check_socket(sock)
         size = operator.index(n)
         received: bytes
         if not (0 < size <= sys.maxsize and is_stream(sock)):
-            received = await self._when_ready(fd, READABLE, sock.recv, n, socket.MSG_DONTWAIT)
+            received = await self._when_ready(sock, READABLE, "recv", n, socket.MSG_DONTWAIT)
             return received
         operation = _SocketReceive(self, sock, fd, min(size, _LARGEST_RECEIVE))
         if size > POOL_BUFFER_SIZE and operation.memory is None:
@@ -301,7 +307,7 @@ class Sockets(Executor, Watchers):
         except (TypeError, ValueError, BufferError):
             return sock.recv_into(buf)  # raises what is to be raised
         if not len(pinned) or not is_stream(sock):
-            count: int = await self._when_ready(fd, READABLE, sock.recv_into, buf, 0, socket.MSG_DONTWAIT)
+            count: int = await self._when_ready(sock, READABLE, "recv_into", buf, 0, socket.MSG_DONTWAIT)
         else:
             count = await self._receive(_SocketReceiveInto(self, sock, fd, pinned))
         return count
@@ -315,41 +321,49 @@ class Sockets(Executor, Watchers):
         except _GIVEN_UP:
             self._give_up(future)
             if self._proactor.is_in_flight(operation):
-                self._proactor.cancel(operation)  # it leaves when it completes
+                if self._proactor.cancel(operation):
+                    operation.detach()
+                # It leaves when it completes.
             elif future.done() and not future.cancelled():
                 if future.exception() is not None:
                     self._held.put_back(operation.sock, future.exception())
                 elif returned := operation.returned():
                     self._held.put_back(operation.sock, returned)
-                self._receives.leave(operation)
+                self._leave(operation)
             raise
         except BaseException:
-            self._receives.leave(operation)
+            self._leave(operation)
             raise
-        self._receives.leave(operation)
+        self._leave(operation)
         return result
+
+    def _leave(self, operation: _SocketReceive) -> None:
+        operation.release()
+        self._receives.leave(operation)
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram of up to `bufsize` bytes; return it with its sender's address."""
-        fd = self._check_socket(sock)
+        self._check_socket(sock)
         if is_stream(sock) and 0 < operator.index(bufsize) <= sys.maxsize:
             return await self.sock_recv(sock, bufsize), None
         arguments = bufsize, socket.MSG_DONTWAIT
-        received: tuple[bytes, Any] = await self._when_ready(fd, READABLE, sock.recvfrom, *arguments)
+        received: tuple[bytes, Any] = await self._when_ready(sock, READABLE, "recvfrom", *arguments)
         return received
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
         """Receive a datagram into the buffer; return its size (bytes) and its sender's address."""
-        fd = self._check_socket(sock)
+        self._check_socket(sock)
         size = nbytes or len(buf)
         try:
             view = memoryview(buf).cast("B")
         except (TypeError, BufferError):
             return sock.recvfrom_into(buf)  # raises what is to be raised
-        if is_stream(sock) and not view.readonly and 0 < size <= len(view):
-            return await self.sock_recv_into(sock, view[:size]), None
+        with view:
+            if is_stream(sock) and not view.readonly and 0 < size <= len(view):
+                with view[:size] as part:
+                    return await self.sock_recv_into(sock, part), None
         arguments = buf, size, socket.MSG_DONTWAIT
-        received: tuple[int, Any] = await self._when_ready(fd, READABLE, sock.recvfrom_into, *arguments)
+        received: tuple[int, Any] = await self._when_ready(sock, READABLE, "recvfrom_into", *arguments)
         return received
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
@@ -371,16 +385,16 @@ class Sockets(Executor, Watchers):
             await operation.future
         finally:
             self._give_up(operation.future)
-            if self._proactor.is_in_flight(operation):
-                self._proactor.cancel(operation)  # it leaves when it completes
-            else:
+            if not self._proactor.is_in_flight(operation):
                 operation.release()
                 self._sends.leave(operation)
+            elif self._proactor.cancel(operation):
+                operation.release()  # it leaves when it completes
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
         """Send a datagram to the address; return the number of bytes sent."""
-        fd = self._check_socket(sock)
-        sent: int = await self._when_ready(fd, WRITABLE, sock.sendto, data, socket.MSG_DONTWAIT, address)
+        self._check_socket(sock)
+        sent: int = await self._when_ready(sock, WRITABLE, "sendto", data, socket.MSG_DONTWAIT, address)
         return sent
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
@@ -423,6 +437,7 @@ class Sockets(Executor, Watchers):
     async def _settled(self, operation: Connect | _SocketAccept) -> Any:
         """Submit the operation and wait for its future; leave nothing in flight behind."""
         self._proactor.submit(operation)
+        self._proactor.ring.flush()  # at once: who waits at the other end may do so in this very turn
         try:
             return await operation.future
         except _GIVEN_UP:
@@ -435,16 +450,16 @@ class Sockets(Executor, Watchers):
         if not self._closed:
             future.cancel()
 
-    async def _when_ready(self, fd: int, events: int, call: Callable[..., Any], *args: Any) -> Any:
-        """Return what the system call does, made when the descriptor is ready for it.
+    async def _when_ready(self, sock: socket.socket, events: int, call: str, *args: Any) -> Any:
+        """Return what this method of the socket does, called when the socket is ready for it.
 
         For datagrams: the socket module knows every family's addresses, and a wait that is cancelled has taken
         nothing from the socket.
         """
         while True:
             with contextlib.suppress(BlockingIOError, InterruptedError):
-                return call(*args)
-            await self._wait_for(fd, events)
+                return getattr(sock, call)(*args)
+            await self._wait_for(sock.fileno(), events)
 
     async def _wait_for(self, fd: int, events: int) -> None:
         future = self.create_future()

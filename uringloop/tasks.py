@@ -42,10 +42,10 @@ class Tasks(Scheduling):
             return task
         if context is not None:
             options["context"] = context
-        made = factory(self, coro, **options)
-        if isinstance(made, asyncio.Task):
-            made.set_name(name)
-        return made
+        task = factory(self, coro, **options)
+        if hasattr(task, "set_name"):  # a factory may return any future
+            task.set_name(name)
+        return task
 
     def set_task_factory(self, factory: TaskFactory | None) -> None:
         """Set the function that create_task() calls with the loop and the coroutine; None for asyncio.Task.

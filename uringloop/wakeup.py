@@ -24,8 +24,6 @@ _SIZE = 4096
 class Wakeup(Operation):
     """The receive on the waking socket pair."""
 
-    __slots__ = ("_buffer", "_proactor", "_reader", "_signalled", "_waking", "_writer")
-
     resident = True
 
     def __init__(self, proactor: Proactor, signalled: Callable[[int], None]) -> None:
@@ -38,7 +36,6 @@ class Wakeup(Operation):
         self._writer.setblocking(False)
         self._buffer = ffi.new("char[]", _SIZE)
         self._waking = False
-        proactor.submit(self)
 
     def fileno(self) -> int:
         """Return the descriptor to which a signal's number may be written."""
@@ -51,6 +48,12 @@ class Wakeup(Operation):
         self._waking = True
         with contextlib.suppress(OSError):  # full: there is a byte; closed: nobody is left to wake
             self._writer.send(b"\0")
+
+    def start(self) -> None:
+        """Put the receive in flight if it is not, since an exception out of a signal's handler got in its way."""
+        self._waking = False
+        if not self._proactor.is_in_flight(self):
+            self._proactor.submit(self)
 
     def prepare(self, engine: Engine) -> int:
         return lib.ul_stage_recv(engine, self.key, self._reader.fileno(), self._buffer, _SIZE)

@@ -16,8 +16,6 @@ from .scheduling import Scheduling
 class _Watch:
     """A descriptor watched in one direction: the poll, and the handle that it queues."""
 
-    __slots__ = ("_ready", "handle", "poll")
-
     def __init__(self, loop: Watchers, fd: int, events: int, handle: asyncio.Handle) -> None:
         self._ready = loop._ready
         self.handle = handle

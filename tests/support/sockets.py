@@ -153,6 +153,16 @@ async def read_to_the_end(sock: socket.socket) -> bytes:
     return bytes(data)
 
 
+async def send_all(sock: socket.socket, data: bytes) -> None:
+    """Send all to a socket whose reader may be slow."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[sock.send(view) :]
+        except BlockingIOError:
+            await asyncio.sleep(0.001)
+
+
 def read_what_is_there(sock: socket.socket) -> bytes:
     """Receive what has already come."""
     data = bytearray()

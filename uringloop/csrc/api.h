@@ -30,7 +30,6 @@ void *ul_pool_memory(ul_engine *e);
 int64_t ul_stage_recv(ul_engine *e, uint64_t key, int fd, void *buffer, size_t size);
 int64_t ul_stage_recv_pooled(ul_engine *e, uint64_t key, int fd, unsigned size);
 int64_t ul_stage_recv_multishot(ul_engine *e, uint64_t key, int fd);
-int64_t ul_stage_recvmsg_multishot(ul_engine *e, uint64_t key, int fd, int ipv6);
 int64_t ul_stage_send(ul_engine *e, uint64_t key, int fd, const void *data, size_t size);
 int64_t ul_stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size);
 int64_t ul_stage_accept_multishot(ul_engine *e, uint64_t key, int fd);
@@ -41,6 +40,7 @@ int ul_cancel(ul_engine *e, uint64_t key, int64_t ticket);
 /* turn.c: the kernel entry */
 void ul_no_iowait(ul_engine *e, int enabled);
 int ul_turn(ul_engine *e, double timeout);
+int ul_harvested(const ul_engine *e);
 int ul_flush(ul_engine *e);
 int ul_harvest(ul_engine *e);
 int ul_cancel_all(ul_engine *e);

@@ -42,6 +42,7 @@ struct ul_engine {
 
     int64_t *events;
     unsigned events_capacity; /* completions */
+    int harvested;            /* words that the last turn put there */
 
     /* The pool. A buffer that a harvest reported belongs to Python until the next turn begins. */
     struct io_uring_buf_ring *pool_ring;

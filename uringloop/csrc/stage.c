@@ -1,7 +1,6 @@
 /* Staging: each function writes one submission entry. Nothing here enters the kernel, except ul_cancel(). */
 #include "engine.h"
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 #define FIRST_CAPACITY 64
@@ -69,23 +68,6 @@ int64_t ul_stage_recv_pooled(ul_engine *e, uint64_t key, int fd, unsigned size)
 int64_t ul_stage_recv_multishot(ul_engine *e, uint64_t key, int fd)
 {
     return stage_pooled(e, key, fd, 0, IORING_RECV_MULTISHOT);
-}
-
-/* Each answer is a pool buffer with a struct io_uring_recvmsg_out, the sender's address and the datagram. The kernel
- * reads of the message header only how much room to leave for the address, and writes nothing to it. */
-int64_t ul_stage_recvmsg_multishot(ul_engine *e, uint64_t key, int fd, int ipv6)
-{
-    static const struct msghdr from_ipv4 = {.msg_namelen = sizeof(struct sockaddr_in)};
-    static const struct msghdr from_ipv6 = {.msg_namelen = sizeof(struct sockaddr_in6)};
-    struct io_uring_sqe *sqe = ul_stage(e, IORING_OP_RECVMSG, key, fd);
-    if (!sqe)
-        return -ENOMEM;
-    sqe->addr = (uint64_t)(uintptr_t)(ipv6 ? &from_ipv6 : &from_ipv4);
-    sqe->len = 1;
-    sqe->flags = IOSQE_BUFFER_SELECT;
-    sqe->buf_group = UL_POOL_GROUP;
-    sqe->ioprio = IORING_RECV_MULTISHOT;
-    return ul_last_ticket(e);
 }
 
 /* MSG_WAITALL: the kernel goes on by itself until everything is sent, so a send is answered once. */

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #define NS_PER_S 1000000000LL
+#define ENOUGH 64        /* completions for one turn; well below the number of pool buffers */
 #define LONGEST_WAIT 1e9 /* seconds; longer than any process lives, and far from overflowing */
 
 void ul_no_iowait(ul_engine *e, int enabled)
@@ -16,9 +17,14 @@ bool ul_work_pending(const struct ul_engine *e)
     return IO_URING_READ_ONCE(*e->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+static unsigned ready_count(const struct ul_engine *e)
+{
+    return io_uring_smp_load_acquire(e->ring.cq.ktail) - *e->ring.cq.khead;
+}
+
 static bool completions_ready(const struct ul_engine *e)
 {
-    return e->dropped_count || io_uring_smp_load_acquire(e->ring.cq.ktail) != *e->ring.cq.khead;
+    return e->dropped_count || ready_count(e);
 }
 
 /* Moves staged entries into the SQ as far as it has room. Returns how many entries the kernel has to fetch. */
@@ -111,9 +117,23 @@ int ul_harvest(ul_engine *e)
 
 int ul_turn(ul_engine *e, double timeout)
 {
+    e->harvested = 0;
     ul_pool_recycle(e);
+    unsigned enough = e->ring.cq.ring_entries < ENOUGH ? e->ring.cq.ring_entries : ENOUGH;
     int result = submit_and_wait(e, timeout);
-    return result < 0 ? result : ul_harvest(e);
+    /* The kernel does a limited share of its work at each enter. To enter again is cheaper than another turn. */
+    while (result >= 0 && ul_work_pending(e) && ready_count(e) < enough)
+        result = enter(e, 0, 0);
+    if (result < 0 && !passing(result))
+        return result;
+    e->harvested = ul_harvest(e);
+    return e->harvested;
+}
+
+/* The result of the last turn once more, for a caller whom a signal has kept from taking it. */
+int ul_harvested(const ul_engine *e)
+{
+    return e->harvested;
 }
 
 /* Submits what is staged and lets the kernel finish what it can; the completions wait for the next turn. */

@@ -41,6 +41,7 @@ class Datagrams(Sockets):
         Raises OSError, that of the first address tried, if no socket can be had for the addresses; ValueError for
         arguments that do not go together; TypeError for what is no address.
         """
+        ours = sock is None
         address = None
         if sock is None:
             options = await self._datagram_options(local_addr, remote_addr, family, proto, flags)
@@ -51,9 +52,14 @@ class Datagrams(Sockets):
                 reuse_port=reuse_port, allow_broadcast=allow_broadcast,
             )  # fmt: skip
             sock.setblocking(False)
-        protocol = protocol_factory()
-        waiter = self.create_future()
-        transport = DatagramTransport(self, sock, protocol, address, waiter)
+        try:
+            protocol = protocol_factory()
+            waiter = self.create_future()
+            transport = DatagramTransport(self, sock, protocol, address, waiter)
+        except BaseException:
+            if ours:
+                sock.close()
+            raise
         if self._debug:
             log = logger.info if local_addr else logger.debug
             text = "Datagram endpoint local_addr=%r remote_addr=%r created: (%r, %r)"

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ..reporting import logger
-from ..tasks import Tasks
+from ..sockets import Sockets
 from ..transports.read_pipe import ReadPipeTransport
 from ..transports.write_pipe import WritePipeTransport
-from ..watchers import Watchers
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
 
-class Pipes(Tasks, Watchers):
+class Pipes(Sockets):
     """The pipe API of the event loop."""
 
     async def connect_read_pipe(  # type: ignore[override]

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 class Accept(Operation):
     """An accept, answered with a new descriptor, non-blocking and close-on-exec. A subclass takes it."""
 
-    __slots__ = ("_address", "_address_size", "fd")
-
     def __init__(self, fd: int) -> None:
         super().__init__()
         self.fd = fd
@@ -41,8 +39,6 @@ class Accept(Operation):
 
 class MultishotAccept(Operation):
     """An accept that is answered with a descriptor for each connection, until an answer comes without F_MORE."""
-
-    __slots__ = ("fd",)
 
     def __init__(self, fd: int) -> None:
         super().__init__()

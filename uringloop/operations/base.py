@@ -26,8 +26,6 @@ class Operation:
     submitted again.
     """
 
-    __slots__ = ("key", "ticket")
-
     resident = False
     """Belongs to the loop itself; not counted as something that its users have in flight."""
 

@@ -29,8 +29,6 @@ class Connect(Operation):
     and that the socket becomes writable is what to wait for.
     """
 
-    __slots__ = ("_address", "_already", "_encoded", "_proactor", "_sock", "future")
-
     def __init__(
         self, proactor: Proactor, sock: socket.socket, address: Any, encoded: bytes, future: asyncio.Future[None]
     ) -> None:

@@ -28,8 +28,6 @@ class Poll(Operation):
     answer the poll is multishot: that form too is answered at once, but afterwards only when something changes.
     """
 
-    __slots__ = ("_callback", "_events", "_multishot", "_proactor", "_stopped", "fd")
-
     def __init__(self, proactor: Proactor, fd: int, events: int, callback: Callable[[], object]) -> None:
         super().__init__()
         self._proactor = proactor

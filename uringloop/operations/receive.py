@@ -24,8 +24,6 @@ class Receive(Operation):
     with `complete()`, and reads the answer there by `read()`.
     """
 
-    __slots__ = ("_pool", "fd", "memory", "multishot", "size")
-
     def __init__(self, ring: Ring, fd: int, size: int) -> None:
         """At most `size` bytes are received by each submission that is not multishot."""
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._engine import ffi, lib
 from .base import Operation
@@ -18,8 +18,6 @@ class Send(Operation):
     or with -errno if nothing was sent. Never submit two for one socket: their bytes would mix.
     """
 
-    __slots__ = ("_pinned", "data", "fd")
-
     restartable = False  # the count of what was sent comes with the completion only
 
     def __init__(self, fd: int, data: bytes | memoryview = b"") -> None:
@@ -27,15 +25,14 @@ class Send(Operation):
         super().__init__()
         self.fd = fd
         self.data = data
-        self._pinned: Any = None
 
     def prepare(self, engine: Engine) -> int:
         """Stage the send of `data`."""
         data = self.data
-        if type(data) is bytes:
-            return lib.ul_stage_send(engine, self.key, self.fd, data, len(data))
-        self._pinned = ffi.from_buffer(data)
-        return lib.ul_stage_send(engine, self.key, self.fd, self._pinned, len(data))
+        # `data` alone keeps the memory. A pointer that did, too, would be a danger: Python before 3.11.8 and 3.12.2
+        # crashes when a memoryview becomes garbage together with who has borrowed its memory (gh-77894).
+        pointer = data if type(data) is bytes else ffi.from_buffer(data)
+        return lib.ul_stage_send(engine, self.key, self.fd, pointer, len(data))
 
     def skip(self, count: int) -> None:
         """Leave out the first `count` bytes of `data` the next time."""
@@ -45,9 +42,6 @@ class Send(Operation):
 
     def release(self) -> None:
         """Let go of the memory, which its owner may then resize; not to be called while in flight."""
-        if self._pinned is not None:
-            ffi.release(self._pinned)
-            self._pinned = None
         if isinstance(self.data, memoryview):
             self.data.release()
         self.data = b""

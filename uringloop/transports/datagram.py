@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .base import describe_socket
-from .datagram_reader import reader_for
+from .datagram_reader import DatagramReader
 from .datagram_writer import DatagramWriter
 from .outgoing import snapshot
 from .writing import BufferingTransport
@@ -41,7 +41,7 @@ class DatagramTransport(BufferingTransport, asyncio.Transport, asyncio.DatagramT
         super().__init__(loop, sock.fileno(), protocol, describe_socket(sock))
         self._sock = sock
         self._address = address
-        self._reader = reader_for(self, sock)
+        self._reader = DatagramReader(self, sock)
         self._writer = DatagramWriter(self, sock, self.get_extra_info("peername"))
         self._paused = False
         self._begin(self._start_reading, waiter)
@@ -56,7 +56,7 @@ class DatagramTransport(BufferingTransport, asyncio.Transport, asyncio.DatagramT
         """Give the protocol nothing until resume_reading()."""
         if self.is_reading():
             self._paused = True
-            self._reader.pause()
+            self._reader.stop()
             self._log("%r pauses reading")
 
     def resume_reading(self) -> None:
@@ -70,14 +70,21 @@ class DatagramTransport(BufferingTransport, asyncio.Transport, asyncio.DatagramT
         if self.is_reading():
             self._reader.start()
 
-    def _tell(self, name: str, *args: Any) -> None:
-        """Call a method of the protocol; an error in it is reported, and costs nothing more, as with asyncio."""
+    def _deliver(self, data: bytes, address: Any) -> None:
         try:
-            self._context.run(getattr(self._protocol, name), *args)
+            self._context.run(self._protocol.datagram_received, data, address)
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as error:
-            self._report(error, f"Error: protocol.{name}() call failed.")
+        except BaseException as error:  # it costs the protocol this datagram, and not the endpoint, as with asyncio
+            self._report(error, "Error: protocol.datagram_received() call failed.")
+
+    def _tell_error(self, error: OSError) -> None:
+        try:
+            self._context.run(self._protocol.error_received, error)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as failure:
+            self._report(failure, "Error: protocol.error_received() call failed.")
 
     # Sending
 

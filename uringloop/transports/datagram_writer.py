@@ -11,7 +11,6 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-import functools
 import socket
 import sys
 from collections import deque
@@ -34,13 +33,14 @@ _LONGEST_DELAY = 0.01
 class DatagramWriter(FlowControl):
     """The sends of a datagram transport, and what waits to be sent."""
 
+    _transport: DatagramTransport
+
     def __init__(self, transport: DatagramTransport, sock: socket.socket, peer: Any) -> None:
         """`peer` is the address that the socket is connected to: None if it is not, empty if that has no name."""
         super().__init__(transport)
         self._sock = sock
         self._connected = peer is not None
         self._peer_is_nameless = self._connected and not peer
-        self._tell_error = functools.partial(transport._tell, "error_received")
         self._waiting: deque[tuple[bytes, Any]] = deque()
         self._wait: Poll | None = None  # for room
         self._delay = 0.0  # seconds; not 0 after a wait that was of no use
@@ -109,7 +109,7 @@ class DatagramWriter(FlowControl):
             data, address = self._waiting.popleft()
             size = len(data) + _HEADER_SIZE
             self.size -= size
-            if not self._send(data, address, self._tell_error):
+            if not self._send(data, address, self._transport._tell_error):
                 self._waiting.appendleft((data, address))
                 self.size += size
                 break

@@ -25,13 +25,15 @@ class Outgoing(FlowControl):
         self._join_size = join_size
         self._waiting: list[bytes | memoryview] = []
         self._queued = False  # for the end of the turn
+        self._unsent = transport._loop._unsent
 
     def write(self, data: bytes) -> None:
         """Send the data at the end of the turn."""
         self._waiting.append(data)
         self.size += len(data)
-        if not self._queued:
-            self._queue()
+        if not self._queued:  # as _queue() does, without the call
+            self._queued = True
+            self._unsent.append(self)
         if self.size > self.high:
             self._send_now()
             self._pause_protocol_if_full()
@@ -77,7 +79,7 @@ class Outgoing(FlowControl):
 
     def _queue(self) -> None:
         self._queued = True
-        self._transport._loop._unsent.append(self)
+        self._unsent.append(self)
 
 
 def snapshot(data: Any) -> bytes:

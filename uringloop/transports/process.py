@@ -16,14 +16,14 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..children import Child
 from ..reporting import logger
 from .base import wake
-from .child import Child
 from .read_pipe import ReadPipeTransport
 from .write_pipe import WritePipeTransport
 
 if TYPE_CHECKING:
-    from ..endpoints.pipes import Pipes
+    from ..sockets import Sockets
 
 
 class _PipeProtocol(asyncio.Protocol):
@@ -51,7 +51,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
 
     def __init__(
         self,
-        loop: Pipes,
+        loop: Sockets,
         process: subprocess.Popen[bytes],
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None],
@@ -89,7 +89,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         if not getattr(self, "_closing", True):
             _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-            self._child.send_signal(signal.SIGKILL)
+            self._child.kill()
             self._child.release()
 
     def get_pid(self) -> int:
@@ -139,7 +139,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
         if self._returncode is None:
             if self._loop.get_debug():
                 logger.warning("Close running child process: kill %r", self)
-            self._child.send_signal(signal.SIGKILL)
+            self._child.kill()
         for pipe in self._pipes.values():
             pipe.close()
 

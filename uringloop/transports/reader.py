@@ -39,11 +39,6 @@ _TRY_AGAIN = (-errno.EAGAIN, -errno.EINTR, -errno.ENOBUFS, -errno.ECANCELED)
 class Reader(Receive):
     """The receive of a stream transport, and what becomes of its answers."""
 
-    __slots__ = (
-        "_buffered", "_bulk", "_ended", "_flowing", "_held", "_may_multishot", "_paused", "_proactor", "_run",
-        "_sock", "_streak", "_transport", "_watching",
-    )  # fmt: skip
-
     def __init__(
         self, transport: StreamTransport, sock: socket.socket, may_multishot: bool, held: list[bytes]
     ) -> None:
@@ -58,6 +53,7 @@ class Reader(Receive):
         self._paused = False
         self._ended = False
         self._held: deque[bytes | int] = deque(held)  # arrivals; a number, the last, is a result with no bytes
+        self._protocol = transport._protocol
         self._buffered = isinstance(transport._protocol, asyncio.BufferedProtocol)
         self._watching = False
         self._bulk = False
@@ -92,9 +88,10 @@ class Reader(Receive):
             self._flowing = not self._ended
             self._arm()
 
-    def switch_protocol(self) -> None:
-        """Take note of the new protocol; take back what is in flight in a form that does not suit it."""
-        self._buffered = isinstance(self._transport._protocol, asyncio.BufferedProtocol)
+    def set_protocol(self, protocol: Any) -> None:
+        """Deliver to this protocol from now on; take back what is in flight in a form that does not suit it."""
+        self._protocol = protocol
+        self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
         if self._watching != self._buffered:
             self._proactor.cancel(self)
 
@@ -115,10 +112,7 @@ class Reader(Receive):
 
     def complete(self, result: int, flags: int) -> None:
         """Deliver an arrival, or hold it; arm the next operation if this one has ended."""
-        if self._watching:
-            if result > 0 and self._flowing and self._buffered:
-                self._receive_into_protocol()
-        elif result > 0:
+        if result > 0 and not self._watching:
             if self.memory is None:  # as read() does, without the call
                 start = (flags >> BUFFER_SHIFT) * POOL_BUFFER_SIZE
                 data = self._pool[start : start + result]
@@ -130,6 +124,9 @@ class Reader(Receive):
                 self._held.append(data)
             if result >= POOL_BUFFER_SIZE or self._streak or self._bulk:
                 self._adapt(result)
+        elif result > 0:
+            if self._flowing and self._buffered:
+                self._receive_into_protocol()
         elif result not in _TRY_AGAIN and not self._ended:
             self._held.append(result)
             if self._flowing:
@@ -174,7 +171,7 @@ class Reader(Receive):
             self._feed(data)
             return
         try:
-            self._run(self._transport._protocol.data_received, data)
+            self._run(self._protocol.data_received, data)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -227,7 +224,7 @@ class Reader(Receive):
         """Return the BufferedProtocol's buffer, or None if it has none, which ends the transport."""
         transport = self._transport
         try:
-            buffer = transport._context.run(transport._protocol.get_buffer, -1)
+            buffer = self._run(self._protocol.get_buffer, -1)
             if not len(buffer):
                 raise RuntimeError("get_buffer() returned an empty buffer")
         except (SystemExit, KeyboardInterrupt):

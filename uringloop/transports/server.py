@@ -30,8 +30,6 @@ Connected = Callable[[socket.socket, "Server"], object]
 class _Listener(MultishotAccept):
     """The accept of one listening socket."""
 
-    __slots__ = ("_context", "_loop", "_server", "_stopped", "sock")
-
     def __init__(self, loop: Sockets, server: Server, sock: socket.socket) -> None:
         super().__init__(sock.fileno())
         self._loop = loop

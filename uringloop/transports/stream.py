@@ -59,7 +59,7 @@ class StreamTransport(WritingTransport, asyncio.Transport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Make another protocol take what comes from now on."""
         super().set_protocol(protocol)
-        self._reader.switch_protocol()
+        self._reader.set_protocol(protocol)
 
     def is_reading(self) -> bool:
         """Tell whether the protocol is given what arrives."""
@@ -117,6 +117,7 @@ class StreamTransport(WritingTransport, asyncio.Transport):
             return
         self._closing = True
         self._reader.stop()
+        self._writer.must_follow_up = True
         if self._writer.idle:
             self._finish(None)
 

@@ -85,7 +85,7 @@ class PipeWriter(Outgoing):
             wait.stop()
 
     def _drained(self) -> None:
-        if self._transport._closing:
+        if self._transport._closing and not self._transport._lost:
             self._transport._finish(None)
 
 

@@ -32,6 +32,7 @@ class Writer(Outgoing, Send):
         self._ended = False  # write_eof() was called
         self._file: FileTurn | None = None
         self.refuses = False  # no write is taken any more, or for the time of a file
+        self.must_follow_up = False  # something is to be done when everything is sent
 
     # The transport's side
 
@@ -49,6 +50,7 @@ class Writer(Outgoing, Send):
         """Shut down the sending side when everything is sent."""
         self._ended = True
         self.refuses = True
+        self.must_follow_up = True
         if self.idle and not self._queued:
             self._sock.shutdown(socket.SHUT_WR)
 
@@ -66,11 +68,13 @@ class Writer(Outgoing, Send):
             raise RuntimeError("unable to send a file; sendfile is in progress")
         self._file = turn
         self.refuses = True
+        self.must_follow_up = True
 
     def end_file(self) -> None:
         """Take writes again, and do what had to wait for the file."""
         self._file = None
         self.refuses = self._ended
+        self.must_follow_up = self._ended or self._transport._closing
         if not self.size and not self._transport._lost:
             self._drained()
 
@@ -82,7 +86,7 @@ class Writer(Outgoing, Send):
         if self._in_flight or self._transport._lost:
             return
         if self._waiting:
-            self.data = self._take()
+            self.data = self._waiting.pop() if len(self._waiting) == 1 else self._take()
             self._in_flight = True
             self._transport._proactor.submit(self)
         else:
@@ -92,6 +96,11 @@ class Writer(Outgoing, Send):
         """Account for what was sent and see what follows."""
         self._in_flight = False
         data, self.data = self.data, b""
+        if result == self.size and not self._protocol_paused:  # all is sent: what _sent() does, without the call
+            self.size = 0
+            if self.must_follow_up:
+                self._drained()
+            return
         if self._transport._lost:
             return
         if result < 0 and result not in _TRY_AGAIN:

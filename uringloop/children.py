@@ -13,11 +13,11 @@ import subprocess
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..operations.poll import READABLE, Poll
-from ..reporting import logger
+from .operations.poll import READABLE, Poll
+from .reporting import logger
 
 if TYPE_CHECKING:
-    from ..watchers import Watchers
+    from .watchers import Watchers
 
 _UNKNOWN = 255
 """The return code, as asyncio has it, of a child whose status somebody else has fetched."""
@@ -48,6 +48,11 @@ class Child:
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):  # reaped by somebody else; _reap() is about to find out
                 signal.pidfd_send_signal(self._pidfd, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless the child is one that we may not signal, having taken another user's rights."""
+        with contextlib.suppress(PermissionError):
+            self.send_signal(signal.SIGKILL)
 
     def release(self) -> None:
         """Watch the child no longer, and close the pidfd."""
