@@ -240,6 +240,13 @@ async def test_what_is_no_real_file_goes_between_what_is_written_before_and_afte
     await go_between(loop, sockets, stream, data, io.BytesIO(data))
 
 
+async def test_a_file_goes_behind_what_was_just_written(loop, sockets, make_file):
+    async with linked(sockets) as link:
+        link.transport.write(b"before ")
+        assert await loop.sendfile(link.transport, make_file(b"file")) == 4
+        assert await read_exactly(link.peer, 11) == b"before file"
+
+
 async def test_a_part_of_a_file_by_a_transport(loop, sockets, make_file):
     data = pattern(1000)
     async with linked(sockets) as link:
@@ -288,8 +295,10 @@ async def test_two_files_cannot_be_sent_at_once(loop, sockets, make_file):
         assert await sending == LARGE
 
 
-async def test_nothing_is_received_while_a_file_is_sent(loop, sockets, make_file):
-    async with linked(sockets) as link, being_sent(loop, link, make_file(bytes(LARGE))) as sending:
+@pytest.mark.parametrize("way", ["kernel", "fallback"])
+async def test_nothing_is_received_while_a_file_is_sent(loop, sockets, make_file, way):
+    file = make_file(bytes(LARGE)) if way == "kernel" else io.BytesIO(bytes(LARGE))
+    async with linked(sockets) as link, being_sent(loop, link, file) as sending:
         assert not link.transport.is_reading()
         link.peer.send(b"hello")
         await stays(lambda: not link.protocol.data)

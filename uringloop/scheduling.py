@@ -293,13 +293,14 @@ class Scheduling(AsyncGenerators):
     def _first_turn(self) -> None:
         """Run what was scheduled before the loop was run ahead of all input and output, as asyncio's loop does."""
         self._run_ready()
-        later = [*self._ready]
-        self._ready.clear()
-        try:
-            self._complete(0.0)
+        self._complete(0.0)
+        if self._stopping:
+            self._run_watchers()
+        else:
             self._run_ready()
-        finally:
-            self._ready.extendleft(reversed(later))
+
+    def _run_watchers(self) -> None:
+        """Run those of the ready callbacks that watch descriptors; see watchers.py."""
 
     def _complete(self, timeout: float) -> None:
         """Submit, wait up to timeout seconds, and dispatch what has completed and the timers that are due."""

@@ -69,10 +69,28 @@ class Watchers(Scheduling):
         try:
             super().run_forever()
         finally:
-            if self._ready:
-                handles = {watch.handle for watch in (*self._readers.values(), *self._writers.values())}
-                for handle in handles.intersection(self._ready):
-                    self._ready.remove(handle)
+            self._take_watchers()
+
+    def _run_watchers(self) -> None:
+        """Run the watchers that are ready: a program may run its loop for a single turn, again and again."""
+        watchers = self._take_watchers()
+        others = [*self._ready]
+        self._ready.clear()
+        self._ready.extend(watchers)
+        try:
+            self._run_ready()
+        finally:
+            self._ready.extendleft(reversed(others))
+
+    def _take_watchers(self) -> list[asyncio.Handle]:
+        """Remove the watchers' handles from those that are ready, and return them."""
+        if not self._ready:
+            return []
+        handles = {watch.handle for watch in (*self._readers.values(), *self._writers.values())}
+        taken = [handle for handle in self._ready if handle in handles]
+        for handle in taken:
+            self._ready.remove(handle)
+        return taken
 
     def close(self) -> None:
         """Close the loop; all watches end."""

@@ -127,6 +127,7 @@ class StreamTransport(WritingTransport, asyncio.Transport):
 
     def _close_file(self) -> None:
         self._sock.close()
+        self._reader.set_protocol(None)  # it may hold much, and this is part of a reference cycle
         server, self._server = self._server, None
         if server is not None:
             server._detach(self)
