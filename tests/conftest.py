@@ -29,9 +29,10 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
     gc.collect()
-    gc.freeze()  # so that the collections after each test look at little
+    gc.freeze()  # so that the collections after the test look at little
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -45,4 +45,3 @@ int ul_flush(ul_engine *e);
 int ul_harvest(ul_engine *e);
 int ul_cancel_all(ul_engine *e);
 int64_t *ul_events(ul_engine *e);
-unsigned ul_staged(const ul_engine *e);

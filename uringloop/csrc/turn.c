@@ -156,8 +156,3 @@ int64_t *ul_events(ul_engine *e)
 {
     return e->events;
 }
-
-unsigned ul_staged(const ul_engine *e)
-{
-    return e->staged_tail - e->staged_head;
-}
