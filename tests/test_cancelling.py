@@ -144,7 +144,7 @@ class SteadySender:
         self._thread = threading.Thread(target=self._send)
 
     def __enter__(self):
-        self._sock.settimeout(10)
+        self._sock.settimeout(30)
         self._thread.start()
         return self
 
@@ -167,7 +167,7 @@ class SteadySender:
             self._sock.shutdown(socket.SHUT_WR)
 
 
-TIMEOUTS = [0, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005]
+TIMEOUTS = [0, 0.00002, 0.00005, 0.0001, 0.0005, 0.002]
 
 
 @loses
@@ -189,11 +189,11 @@ async def test_waiting_a_short_while_again_and_again_loses_no_byte(loop, sockets
             return chunk
 
     with SteadySender(theirs) as sender:
-        for number in range(2000):
+        for number in range(1800):
             await attempt(TIMEOUTS[number % len(TIMEOUTS)])
     while await attempt(5):
         pass
-    assert counts["timeouts"] > 300  # or nothing was tried
+    assert counts["timeouts"] >= 300  # or nothing was tried
     assert counts["bytes"] == sender.sent
     assert seen.digest() == sender.digest.digest()
 

@@ -36,13 +36,15 @@ def signals_from_outside(number, interval, times=1):
 
 @pytest.fixture(autouse=True)
 def dispositions_of_before():
-    """Every test leaves signals as they were."""
+    """Every test leaves signals as they were, and has SIGINT as a terminal has it."""
+    of_a_shell = signal.signal(signal.SIGINT, signal.default_int_handler)
     numbers = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGINT]
     before = [signal.getsignal(number) for number in numbers]
     assert wakeup_fd() == -1
     yield
     assert [signal.getsignal(number) for number in numbers] == before
     assert wakeup_fd() == -1
+    signal.signal(signal.SIGINT, of_a_shell)
 
 
 async def test_a_signal_calls_its_handler_with_its_arguments(loop):

@@ -79,14 +79,15 @@ class Proactor:
         Should one raise SystemExit or KeyboardInterrupt, the others stay and are dispatched next time.
         """
         operations = self._operations
+        cancelling = self._cancelling
         observer = self.observer
         for key, result, flags in self._events:
             if flags & F_MORE:
                 operation = operations[key]
             else:
                 operation = operations.pop(key)
-                if self._cancelling:
-                    self._cancelling.discard(key)
+                if cancelling:
+                    cancelling.discard(key)
             try:
                 if observer is None:
                     operation.complete(result, flags)

@@ -1,6 +1,7 @@
 """Futures and tasks."""
 
 import asyncio
+from asyncio import Future
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
@@ -19,7 +20,7 @@ class Tasks(Scheduling):
 
     def create_future(self) -> "asyncio.Future[Any]":
         """Return a new future of this loop."""
-        return asyncio.Future(loop=self)
+        return Future(loop=self)
 
     def create_task(
         self,

@@ -4,7 +4,6 @@
 #include <math.h>
 
 #define NS_PER_S 1000000000LL
-#define ENOUGH 64        /* completions for one turn; well below the number of pool buffers */
 #define LONGEST_WAIT 1e9 /* seconds; longer than any process lives, and far from overflowing */
 
 void ul_no_iowait(ul_engine *e, int enabled)
@@ -119,12 +118,8 @@ int ul_turn(ul_engine *e, double timeout)
 {
     e->harvested = 0;
     ul_pool_recycle(e);
-    unsigned enough = e->ring.cq.ring_entries < ENOUGH ? e->ring.cq.ring_entries : ENOUGH;
     int result = submit_and_wait(e, timeout);
-    /* The kernel does a limited share of its work at each enter. To enter again is cheaper than another turn. */
-    while (result >= 0 && ul_work_pending(e) && ready_count(e) < enough)
-        result = enter(e, 0, 0);
-    if (result < 0 && !passing(result))
+    if (result < 0)
         return result;
     e->harvested = ul_harvest(e);
     return e->harvested;

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import functools
-import io
-import os
 import socket
-import sys
 from collections.abc import Awaitable, Callable
 from typing import IO, Any
 
 from ..borrowed import SendfileMode
-from ..operations.poll import WRITABLE
 from ..sockets import Sockets
 from ..transports.file_feeder import FileFeeder
+from ..transports.file_send import FileSend
 from ..transports.file_turn import FileTurn
 
 _PIECE_SIZE = 256 * 1024  # bytes read at a time where the kernel cannot send the file
-_LARGEST_SEND = sys.maxsize // 2 + 1  # bytes; what a system call can be asked for on a 32-bit machine, too
 
 
 class Sendfile(Sockets):
@@ -40,13 +35,12 @@ class Sendfile(Sockets):
         cannot send the file by itself it is read and sent, or, with `fallback` false, SendfileNotAvailableError is
         raised.
         """
-        fd = self._check_socket(sock)
+        self._check_socket(sock)
         if sock.type != socket.SOCK_STREAM:
             raise ValueError("only SOCK_STREAM type sockets are supported")
         _check_part(file, offset, count)
         try:
-            until_room = functools.partial(self._wait_for, fd, WRITABLE)
-            return await _send_by_kernel(sock, file, offset, count, until_room)
+            return await FileSend(self, sock, file, offset, count).run()
         except asyncio.SendfileNotAvailableError:
             if not fallback:
                 raise
@@ -93,8 +87,7 @@ class Sendfile(Sockets):
         was_reading = transport.is_reading()
         transport.pause_reading()
         try:
-            await turn.until_drained()
-            return await _send_by_kernel(transport._sock, file, offset, count, turn.until_room)
+            return await turn.send(file, offset, count)
         finally:
             turn.end()
             if was_reading:
@@ -120,53 +113,6 @@ class Sendfile(Sockets):
             if total and hasattr(file, "seek"):
                 file.seek(offset + total)
         return total
-
-
-async def _send_by_kernel(
-    sock: socket.socket,
-    file: IO[bytes],
-    offset: int,
-    count: int | None,
-    until_room: Callable[[], Awaitable[None]],
-) -> int:
-    """Send the file by sendfile(2), a part whenever the socket has room.
-
-    Raises SendfileNotAvailableError if the first part cannot be sent so.
-    """
-    file_fd, file_size = _regular(file)
-    total = 0
-    ready = True
-    try:
-        while (size := min(count - total if count else file_size, _LARGEST_SEND)) > 0:
-            if not ready:
-                await until_room()
-            ready = False
-            try:
-                sent = os.sendfile(sock.fileno(), file_fd, offset + total, size)
-            except (BlockingIOError, InterruptedError):
-                continue
-            except OSError as error:
-                if not total:
-                    raise asyncio.SendfileNotAvailableError("os.sendfile call failed") from error
-                if error.errno == errno.ENOTCONN:
-                    raise ConnectionError("socket is not connected", errno.ENOTCONN) from error
-                raise
-            if not sent:  # the end, though the size may have been another
-                break
-            total += sent
-    finally:
-        if total:
-            os.lseek(file_fd, offset + total, os.SEEK_SET)
-    return total
-
-
-def _regular(file: IO[bytes]) -> tuple[int, int]:
-    """Return the file's descriptor and its size in bytes."""
-    try:
-        fd = file.fileno()
-        return fd, os.fstat(fd).st_size
-    except (AttributeError, io.UnsupportedOperation, OSError):
-        raise asyncio.SendfileNotAvailableError("not a regular file") from None
 
 
 def _check_part(file: Any, offset: Any, count: Any) -> None:

@@ -1,11 +1,11 @@
-"""The time in which a stream transport sends a file, straight from the kernel's memory of it."""
+"""The time in which a stream transport sends a file."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from ..operations.poll import WRITABLE, Poll
+from .file_send import FileSend
 
 if TYPE_CHECKING:
     from .stream import StreamTransport
@@ -21,45 +21,33 @@ class FileTurn:
     def __init__(self, transport: StreamTransport) -> None:
         """Begin the turn. Raises RuntimeError if it is another file's."""
         self._transport = transport
-        self._waiter: asyncio.Future[None] | None = None
-        self._poll: Poll | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._send: FileSend | None = None
         transport._writer.begin_file(self)
 
-    async def until_drained(self) -> None:
-        """Wait until what was written before is sent."""
+    async def send(self, file: IO[bytes], offset: int, count: int | None) -> int:
+        """Send from the file what FileSend does, when its turn has come."""
+        loop = self._transport._loop
+        send = FileSend(loop, self._transport._sock, file, offset, count)
         if self._transport._writer.size:
-            await self._wait()
-
-    async def until_room(self) -> None:
-        """Wait until the socket takes more."""
-        self._poll = Poll(self._transport._proactor, self._transport._fd, WRITABLE, self.wake)
-        self._poll.start()
-        try:
-            await self._wait()
-        finally:
-            self._stop_poll()
+            self._drained = loop.create_future()
+            await self._drained
+        self._send = send
+        return await send.run()
 
     def end(self) -> None:
         """Let the transport go on."""
         self._transport._writer.end_file()
 
-    def wake(self) -> None:
-        """Let go on who waits."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def drained(self) -> None:
+        """Take note that what was written before is sent."""
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
 
     def interrupt(self) -> None:
         """End the turn early: on return the kernel does not hold the socket for it."""
-        self._stop_poll()
-        self.wake()
-
-    async def _wait(self) -> None:
-        self._waiter = self._transport._loop.create_future()
-        await self._waiter
-        if self._transport._lost:
-            raise ConnectionError("Connection was closed while a file was sent")
-
-    def _stop_poll(self) -> None:
-        poll, self._poll = self._poll, None
-        if poll is not None:
-            poll.stop()
+        error = ConnectionError("Connection was closed while a file was sent")
+        if self._send is not None:
+            self._send.interrupt(error)
+        elif self._drained is not None and not self._drained.done():
+            self._drained.set_exception(error)

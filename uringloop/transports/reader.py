@@ -112,27 +112,40 @@ class Reader(Receive):
 
     def complete(self, result: int, flags: int) -> None:
         """Deliver an arrival, or hold it; arm the next operation if this one has ended."""
-        if result > 0 and not self._watching:
-            if self.memory is None:  # as read() does, without the call
-                start = (flags >> BUFFER_SHIFT) * POOL_BUFFER_SIZE
-                data = self._pool[start : start + result]
+        if self._flowing and not self._watching and 0 < result < POOL_BUFFER_SIZE and self.memory is None:
+            # The usual case, without a call of read() and _deliver().
+            start = (flags >> BUFFER_SHIFT) * POOL_BUFFER_SIZE
+            data = self._pool[start : start + result]
+            if self._buffered:
+                self._feed(data)
             else:
-                data = self.read(result, flags)
+                try:
+                    self._run(self._protocol.data_received, data)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:
+                    self._fail(error)
+            self._streak = 0
+        else:
+            self._complete_rarely(result, flags)
+        if not flags & F_MORE:
+            self._arm()
+
+    def _complete_rarely(self, result: int, flags: int) -> None:
+        if self._watching:
+            if result > 0 and self._flowing and self._buffered:
+                self._receive_into_protocol()
+        elif result > 0:
+            data = self.read(result, flags)
             if self._flowing:
                 self._deliver(data)
             elif not self._ended:
                 self._held.append(data)
-            if result >= POOL_BUFFER_SIZE or self._streak or self._bulk:
-                self._adapt(result)
-        elif result > 0:
-            if self._flowing and self._buffered:
-                self._receive_into_protocol()
+            self._adapt(result)
         elif result not in _TRY_AGAIN and not self._ended:
             self._held.append(result)
             if self._flowing:
                 self._deliver_held()
-        if not flags & F_MORE:
-            self._arm()
 
     def _arm(self) -> None:
         if self._paused or self._ended or self._held or self._proactor.is_in_flight(self):
@@ -175,7 +188,10 @@ class Reader(Receive):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self._transport._fatal_error(error, "Fatal error: protocol.data_received() call failed.")
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._transport._fatal_error(error, "Fatal error: protocol.data_received() call failed.")
 
     def _deliver_held(self) -> None:
         while self._held and not self._paused and not self._ended:

@@ -112,7 +112,7 @@ class Writer(Outgoing, Send):
 
     def _drained(self) -> None:
         if self._file is not None:
-            self._file.wake()
+            self._file.drained()
         elif self._transport._closing:
             if not self._transport._lost:
                 self._transport._finish(None)
