@@ -170,10 +170,10 @@ def test_a_signal_that_is_not_the_loops_disturbs_no_wait(loop, handler_of_python
     handler_of_pythons_own(lambda *_: seen.append(loop.time()))
     started = loop.time()
     with signals_from_outside(signal.SIGUSR2, 0.01, times=5):
-        loop.run_until_complete(asyncio.sleep(0.2))
-        assert loop.time() - started >= 0.2
+        loop.run_until_complete(asyncio.sleep(0.4))
+        assert loop.time() - started >= 0.4
     assert len(seen) == 5
-    assert seen[0] - started < 0.1  # at once, not only when the wait was over
+    assert seen[0] - started < 0.3  # at once, not only when the wait was over
 
 
 def test_a_handler_of_pythons_own_may_wake_the_loop(loop, handler_of_pythons_own):

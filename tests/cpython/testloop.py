@@ -44,6 +44,13 @@ class TestLoop(uringloop.Loop):
         if not self._ready:
             uringloop.Loop.call_soon(self, _nothing)  # with a callback that is ready the turn does not wait
         super()._run_once()  # type: ignore[misc]
+        self._move_clock()
+
+    def _first_turn(self) -> None:
+        super()._first_turn()
+        self._move_clock()
+
+    def _move_clock(self) -> None:
         asked_for, self._asked_for = self._asked_for, []
         for when in asked_for:
             self.advance_time(self._clock.send(when))
