@@ -274,6 +274,10 @@ async def test_callbacks_run_in_the_context_the_transport_was_made_in(loop, sock
             super().note(call)
             seen[call] = variable.get("unset")
 
+        def data_received(self, data):
+            super().data_received(data)
+            self.transport.write(bytes(LARGE))
+
     async def connect():
         variable.set("of the connection")
         return await loop.create_connection(Noting, sock=ours)
@@ -282,10 +286,12 @@ async def test_callbacks_run_in_the_context_the_transport_was_made_in(loop, sock
     transport, protocol = await loop.create_task(connect())
     variable.set("elsewhere")
     theirs.send(b"x")
-    await protocol.receives(1)
+    await read_exactly(theirs, LARGE)
+    await until(lambda: "resume" in protocol.calls)
     theirs.close()
     await protocol.ends()
-    assert seen == dict.fromkeys(["made", "data", "eof", "lost"], "of the connection")
+    calls = ["made", "data", "pause", "resume", "eof", "lost"]
+    assert seen == dict.fromkeys(calls, "of the connection")
     await closed(transport)
 
 

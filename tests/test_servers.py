@@ -506,6 +506,30 @@ async def test_a_connection_that_meets_the_close_leaves_nothing(loop, sockets, w
     await finish(server)
 
 
+@pytest.mark.uringloop_only("asyncio forgets a connection accepted just before the close")
+@pytest.mark.parametrize("data_first", [True, False])
+async def test_a_connection_that_comes_together_with_the_close_leaves_nothing(loop, sockets, data_first):
+    """A protocol closes the server in the very turn in which another connection comes."""
+
+    class Closer(Recorder):
+        def data_received(self, data):
+            server.close()
+
+    for _ in range(10):
+        clients = Clients(Closer)
+        server = await loop.create_server(clients, "127.0.0.1", 0)
+        address = address_of(server)
+        first = connect(sockets, address)
+        await clients.first()
+        await turns(3)
+        deeds = [lambda first=first: first.send(b"close"), lambda address=address: connect(sockets, address)]
+        second = [deed() for deed in (deeds if data_first else deeds[::-1])][data_first]
+        await until(lambda server=server: not server.is_serving())
+        first.close()
+        second.close()
+        await finish(server)
+
+
 async def test_wait_closed_waits_for_the_close(loop):
     server = await loop.create_server(Echo, "127.0.0.1", 0)
     if sys.version_info < (3, 12, 1):

@@ -307,12 +307,13 @@ async def test_the_protocol_is_resumed_at_the_low_limit(loop, sockets):
             sizes.append(self.transport.get_write_buffer_size())
 
     async with linked(sockets, Noting()) as link:
-        link.transport.set_write_buffer_limits(high=4_000_000, low=2_000_000)
-        link.transport.write(bytes(LARGE))
+        link.transport.set_write_buffer_limits(high=6_000_000, low=1_000_000)
+        for _ in range(100):
+            link.transport.write(bytes(100_000))
         while not sizes:
             read_what_is_there(link.peer)
             await asyncio.sleep(0)
-        assert sizes[0] <= 2_000_000
+        assert 0 <= sizes[0] <= 1_000_000
         while link.transport.get_write_buffer_size():
             read_what_is_there(link.peer)
             await asyncio.sleep(0)
@@ -510,12 +511,13 @@ async def test_a_paused_transport_can_be_closed(loop, sockets):
 async def test_a_paused_transport_holds_up_its_sender(loop, sockets):
     async with linked(sockets) as link:
         link.transport.pause_reading()
-        await turns(3)
-        filled = fill(link.peer)
-        await asyncio.sleep(0.01)
-        assert fill(link.peer) < 8_000_000  # what is read ahead has a bound
+        sent = 0
+        for _ in range(30):
+            sent += fill(link.peer)
+            await asyncio.sleep(0.002)
+        assert sent < 3 * LARGE  # what is read ahead has a bound
         link.transport.resume_reading()
-        await link.protocol.receives(filled)
+        await link.protocol.receives(sent)
 
 
 # ending

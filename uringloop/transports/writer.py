@@ -28,6 +28,7 @@ class Writer(Outgoing, Send):
         Send.__init__(self, sock.fileno())
         Outgoing.__init__(self, transport, _JOIN_SIZE)
         self._sock = sock
+        self._submit = transport._proactor.submit
         self._in_flight = False
         self._ended = False  # write_eof() was called
         self._file: FileTurn | None = None
@@ -83,13 +84,14 @@ class Writer(Outgoing, Send):
     def flush(self) -> None:
         """Submit what waits, unless a send is in flight: then it goes when that has completed."""
         self._queued = False
-        if self._in_flight or self._transport._lost:
+        if self._in_flight:
             return
-        if self._waiting:
-            self.data = self._waiting.pop() if len(self._waiting) == 1 else self._take()
+        waiting = self._waiting
+        if waiting:
+            self.data = waiting.pop() if len(waiting) == 1 else self._take()
             self._in_flight = True
-            self._transport._proactor.submit(self)
-        else:
+            self._submit(self)
+        elif not self._transport._lost:
             self._sent(b"", 0)  # all went at once: see what follows
 
     def complete(self, result: int, flags: int) -> None:
