@@ -12,14 +12,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support.checks import outcome, stays, until
+from support.checks import outcome, stays, turns, until
+from support.kinds import operations_in_flight
 from support.protocols import Recorder, dropped, linked
 from support.sockets import (
     STREAMS,
+    fill,
     pattern,
     read_exactly,
     read_some,
     read_to_the_end,
+    read_what_is_there,
     reset,
     sees_the_end,
 )
@@ -49,7 +52,8 @@ def make_file(tmp_path):
 
 @streams
 @pytest.mark.parametrize("size", [0, 1, 100_000, LARGE])
-async def test_a_whole_file(loop, sockets, make_file, stream, size):
+async def test_a_whole_file(kind, loop, sockets, make_file, stream, size):
+    before = 0 if kind.is_oracle else operations_in_flight(loop)
     ours, theirs = sockets.pair(stream)
     data = pattern(size)
     file = make_file(data)
@@ -57,6 +61,8 @@ async def test_a_whole_file(loop, sockets, make_file, stream, size):
     assert await loop.sock_sendfile(ours, file) == size
     assert await reading == data
     assert file.tell() == size
+    if not kind.is_oracle:
+        await until(lambda: operations_in_flight(loop) == before)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +90,17 @@ async def test_a_part_of_a_file(loop, sockets, make_file, offset, count, expecte
         assert file.tell() == expected.stop
 
 
+@pytest.mark.parametrize("way", ["kernel", "fallback"])
+async def test_a_large_part_of_a_file(loop, sockets, make_file, way):
+    ours, theirs = sockets.tcp_pair()
+    data = pattern(LARGE)
+    file = make_file(data) if way == "kernel" else io.BytesIO(data)
+    reading = loop.create_task(read_to_the_end(theirs))
+    assert await loop.sock_sendfile(ours, file, 1000, LARGE - 3000) == LARGE - 3000
+    ours.close()
+    assert await reading == data[1000:-2000]
+
+
 @streams
 @pytest.mark.parametrize("size", [0, 1, 100_000, LARGE])
 async def test_what_is_no_real_file_is_read_and_sent(loop, sockets, stream, size):
@@ -109,6 +126,7 @@ async def test_a_pipe_is_read_and_sent(loop, sockets):
     os.write(sink, b"hello")
     os.close(sink)
     with open(source, "rb", buffering=0) as file:
+        assert await loop.sock_sendfile(ours, file) == 0  # by its size it is empty
         with pytest.raises(asyncio.SendfileNotAvailableError, match=r"os.sendfile call failed"):
             await loop.sock_sendfile(ours, file, count=5, fallback=False)
         with pytest.raises(OSError, match="seek"):  # its position cannot be set in the end
@@ -190,6 +208,21 @@ async def test_a_send_that_is_cancelled_can_be_followed_by_others(loop, sockets,
         received += await read_some(theirs)
     await sending
     assert not any(received[:-3])
+
+
+async def test_a_send_that_is_cancelled_when_there_is_room_sends_nothing_more(loop, sockets, make_file):
+    ours, theirs = sockets.tcp_pair()
+    before = fill(ours)
+    file = make_file(bytes(10))
+    sending = loop.create_task(loop.sock_sendfile(ours, file, 0, 10))
+    await turns(3)
+    before -= len(read_what_is_there(theirs))
+    for _ in range(3):
+        await asyncio.sleep(0)  # the loop may know of the room, and not yet have told
+        sending.cancel()
+    await outcome(sending)
+    ours.close()
+    assert len(await read_to_the_end(theirs)) == before + file.tell()
 
 
 @pytest.mark.uringloop_only("asyncio leaves the position as it was")
@@ -362,6 +395,18 @@ async def test_a_file_is_sent_to_its_end_when_the_transport_is_closed(loop, sock
         await link.protocol.ends()
         assert link.protocol.error is None
         assert sees_the_end(link.peer)
+
+
+@pytest.mark.uringloop_only("asyncio has nothing to wait for: it sends at once")
+async def test_a_transport_that_was_closed_ends_when_a_file_gives_up_its_turn(loop, sockets, make_file):
+    async with linked(sockets) as link:
+        link.transport.write(b"last")
+        sending = loop.sendfile(link.transport, make_file(b"never"))
+        sending.send(None)
+        link.transport.close()
+        sending.close()
+        assert await read_to_the_end(link.peer) == b"last"
+        await link.protocol.ends()
 
 
 @hangs

@@ -520,6 +520,28 @@ async def test_a_paused_transport_holds_up_its_sender(loop, sockets):
         await link.protocol.receives(sent)
 
 
+async def test_a_paused_transport_holds_up_one_who_sends_little_at_a_time(loop, sockets):
+    async with linked(sockets) as link:
+        link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        link.peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        link.transport.pause_reading()
+        sent = await trickle(link.peer)
+        link.transport.resume_reading()
+        await link.protocol.receives(sent)
+
+
+async def trickle(sock):
+    """Send a little in every turn until the kernel takes no more; say how much it took."""
+    sent = 0
+    for _ in range(2000):
+        try:
+            sent += sock.send(bytes(500))
+        except BlockingIOError:
+            return sent
+        await asyncio.sleep(0)
+    raise AssertionError("nobody holds up the sender")
+
+
 # ending
 
 
