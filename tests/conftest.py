@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from support.checks import Reports, descriptors, left_open, wind_up
+from support.checks import Reports, descriptors, left_open, operations_left, wind_up
 from support.kinds import Kind, kinds_for
 from support.sockets import Names, SocketMaker
 
@@ -53,6 +53,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
     loop = pyfuncitem.funcargs["loop"]
     loop.run_until_complete(_within_the_limit(pyfuncitem.obj(**arguments)))
+    assert not operations_left(loop, pyfuncitem.funcargs["kind"])
     return True
 
 

@@ -113,6 +113,7 @@ def test_what_is_borrowed_is_there():
     assert "print" in borrowed.describe_handle(handle)
     loop.close()
     assert issubclass(borrowed.SSLProtocol, asyncio.BufferedProtocol)
+    assert set(borrowed.SendfileMode.__members__) == {"UNSUPPORTED", "TRY_NATIVE", "FALLBACK"}
 
 
 def test_handles_have_all_attributes_of_asyncios():

@@ -350,9 +350,10 @@ def test_a_callback_runs_in_the_context_it_is_given(loop, method):
     handle = schedule(loop, lambda: seen.append(variable.get("unset")), context=context)
     if sys.version_info >= (3, 12):  # get_context came with 3.12
         assert handle.get_context() is context
-    schedule(loop, variable.set, "changed", context=context)
     loop.run_until_complete(asyncio.sleep(0.001))
     assert seen == ["given"]
+    schedule(loop, variable.set, "changed", context=context)
+    loop.run_until_complete(asyncio.sleep(0.001))
     assert context[variable] == "changed"
 
 

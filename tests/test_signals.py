@@ -117,6 +117,19 @@ async def test_the_wakeup_descriptor_is_set_while_there_are_handlers(loop):
     assert wakeup_fd() == -1
 
 
+def test_a_wakeup_descriptor_of_somebody_else_stays_while_the_loop_has_no_handlers(loop, sockets):
+    ours, theirs = sockets.unix_pair()
+    signal.set_wakeup_fd(ours.fileno())
+    try:
+        loop.run_until_complete(turns(3))
+        assert wakeup_fd() == ours.fileno()
+        loop.close()
+        assert wakeup_fd() == ours.fileno()
+    finally:
+        signal.set_wakeup_fd(-1)
+    assert theirs.fileno() != -1
+
+
 def test_closing_the_loop_removes_its_handlers(loop):
     loop.add_signal_handler(signal.SIGUSR1, print)
     loop.add_signal_handler(signal.SIGINT, print)

@@ -68,8 +68,7 @@ def wind_up(loop: asyncio.AbstractEventLoop, kind: Kind) -> list[str]:
         gc.collect()
         complaints += _cancel_tasks(loop)
         loop.run_until_complete(loop.shutdown_default_executor())
-        if not kind.is_oracle:
-            complaints += _operations_left(loop, own_operations(kind))
+        complaints += operations_left(loop, kind)
         loop.close()
     if not kind.is_oracle and (count := operations_in_flight(loop)):
         complaints.append(f"{count} operations in flight after close()")
@@ -86,14 +85,16 @@ def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> list[str]:
     return [f"a task was left: {task!r}" for task in tasks]
 
 
-def _operations_left(loop: asyncio.AbstractEventLoop, own: int) -> list[str]:
-    """Operations of the test's that do not end by themselves in a short time."""
-    deadline = time.monotonic() + 1
-    while (count := operations_in_flight(loop)) > own:
-        if time.monotonic() > deadline:
-            return [f"{count - own} operations in flight after the test"]
-        loop.run_until_complete(asyncio.sleep(0.001))
-    return []
+def operations_left(loop: asyncio.AbstractEventLoop, kind: Kind) -> list[str]:
+    """Operations of a test's own that are still in flight when the cancelled ones have ended."""
+    if kind.is_oracle:
+        return []
+    for _ in range(10):
+        count = operations_in_flight(loop) - own_operations(kind)
+        if count == 0:
+            return []
+        loop.run_until_complete(asyncio.sleep(0))
+    return [f"{count} operations in flight after the test"]
 
 
 def forget(things: list) -> None:
