@@ -16,7 +16,7 @@ PACKAGE = pathlib.Path(uringloop.__file__).parent
 LAYERS = [
     ["features", "unavailable", "_engine"],
     ["ring"],
-    ["operations"],
+    ["operations", "outbox"],
     ["proactor"],
     ["borrowed", "handles", "timers", "reporting", "wakeup"],
     ["asyncgens"],

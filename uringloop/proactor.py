@@ -8,6 +8,7 @@ the kernel may touch; nothing of it is freed, used again or closed before.
 from collections.abc import Callable, Iterator
 
 from .operations.base import F_MORE, Operation
+from .outbox import Outbox
 from .ring import Event, Ring
 
 Observer = Callable[[Operation, int, int], None]
@@ -24,6 +25,7 @@ class Proactor:
         """`report` is told of an exception that an operation let out of `complete()`."""
         self.ring = Ring()
         self._engine = self.ring.engine
+        self.outbox = Outbox(self._engine)
         self._operations: dict[int, Operation] = {}
         self._cancelling: set[int] = set()
         self._events: Iterator[Event] = iter(())
@@ -65,8 +67,13 @@ class Proactor:
 
     def turn(self, timeout: float) -> None:
         """Submit, wait up to timeout seconds (negative: without a limit), and dispatch what has completed."""
+        outbox = self.outbox
+        if outbox.pending:
+            outbox.stage()
         try:
             self._events = self.ring.turn(timeout)
+            if outbox.staged:
+                outbox.settle()
         except BaseException:
             # A signal's handler has raised, at the end of the wait that the signal has ended.
             self._events = self.ring.harvested()
@@ -118,6 +125,11 @@ class Proactor:
             if not operation.restartable:
                 self.cancel(operation)
         self.ring.flush()
+        while self.outbox:  # twice, if an exception came between a send and its settlement
+            if not self.outbox.staged:
+                self.outbox.stage()
+            self._events = iter([*self._events, *self.ring.collect()])
+            self.outbox.settle()
         self.ring.release()
 
     def close(self) -> None:
@@ -126,6 +138,7 @@ class Proactor:
             self._drain()
         self.ring.close()
         self._operations.clear()
+        self.outbox.pending.clear()
 
     def _drain(self) -> None:
         self.ring.cancel_all()

@@ -44,7 +44,6 @@ class Ring:
         self.engine = ffi.gc(lib.ul_new(), lib.ul_free)
         self.forked = False
         self._enabled = False
-        self._events = ffi.NULL
         if self.features.pool and lib.ul_pool_open(self.engine, POOL_BUFFERS, POOL_BUFFER_SIZE) < 0:
             self.features.pool = False
         self._open()
@@ -59,7 +58,7 @@ class Ring:
         if result < 0:
             raise unavailable(-result)
         self._enabled = False
-        self._events = lib.ul_events(self.engine)
+        self._capacity = 0
         self._fit_features()
 
     def _fit_features(self) -> None:
@@ -103,12 +102,11 @@ class Ring:
         timeout is in seconds: 0 does not wait, a negative one waits without a limit. The wait also ends, with
         nothing, when a signal arrives. Pool buffers named by the completions are valid until the next turn.
         """
-        words = lib.ul_turn(self.engine, timeout)
-        if words <= 0:  # as _read_events() does, without the call
-            self._check(words)
-            return _NO_EVENTS
-        numbers = iter(ffi.unpack(self._events, words))
-        return zip(numbers, numbers, numbers)
+        return self._read_events(lib.ul_turn(self.engine, timeout))
+
+    def collect(self) -> Iterator[Event]:
+        """Submit what is staged, and hand out what has completed; pool buffers stay valid until the next turn."""
+        return self._read_events(lib.ul_collect(self.engine))
 
     def harvested(self) -> Iterator[Event]:
         """Hand out the completions of the last turn once more."""
@@ -150,6 +148,9 @@ class Ring:
         if words <= 0:
             self._check(words)
             return _NO_EVENTS
+        if words > self._capacity:  # more than the completion queue holds: the array has grown
+            self._capacity = words
+            self._events = lib.ul_events(self.engine)
         numbers = iter(ffi.unpack(self._events, words))
         return zip(numbers, numbers, numbers)
 

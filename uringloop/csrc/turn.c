@@ -4,6 +4,7 @@
 #include <math.h>
 
 #define NS_PER_S 1000000000LL
+#define MOST_ROUNDS 1000 /* to settle the sends of a turn; the first does it but for faults */
 #define LONGEST_WAIT 1e9 /* seconds; longer than any process lives, and far from overflowing */
 
 void ul_no_iowait(ul_engine *e, int enabled)
@@ -88,41 +89,114 @@ static int submit_and_wait(struct ul_engine *e, double timeout)
     }
 }
 
-/* Copies completions from the CQ into the events array and returns the number of words written. */
-int ul_harvest(ul_engine *e)
+static void refuse(struct ul_engine *e, uint64_t number, int result)
+{
+    int64_t *refusal = &e->refusals[e->refused++ * UL_REFUSAL_WORDS];
+    refusal[0] = (int64_t)number;
+    refusal[1] = result;
+}
+
+static void put_event(struct ul_engine *e, uint64_t key, int result, unsigned flags)
+{
+    int64_t *event = &e->events[e->harvested];
+    event[0] = (int64_t)key;
+    event[1] = result;
+    event[2] = flags;
+    e->harvested += UL_EVENT_WORDS;
+}
+
+/* Is there room for one more completion, or can it be made? */
+static bool has_room(struct ul_engine *e)
+{
+    if ((unsigned)e->harvested < e->events_capacity * UL_EVENT_WORDS)
+        return true;
+    int64_t *grown = realloc(e->events, (size_t)e->events_capacity * 2 * UL_EVENT_WORDS * sizeof(*grown));
+    if (!grown)
+        return false;
+    e->events = grown;
+    e->events_capacity *= 2;
+    return true;
+}
+
+/* Copies completions from the CQ to the end of the events array. */
+static void harvest(struct ul_engine *e)
 {
     struct io_uring_cq *cq = &e->ring.cq;
-    unsigned head = *cq->khead, tail = io_uring_smp_load_acquire(cq->ktail), count = 0;
-    for (; head != tail && count < e->events_capacity; head++) {
+    unsigned head = *cq->khead, tail = io_uring_smp_load_acquire(cq->ktail);
+    for (; head != tail && has_room(e); head++) {
         const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
         if (cqe->flags & IORING_CQE_F_BUFFER)
             e->lent[e->lent_count++] = (unsigned short)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
-        if (!cqe->user_data)
-            continue;
-        int64_t *event = &e->events[count++ * UL_EVENT_WORDS];
-        event[0] = (int64_t)cqe->user_data;
-        event[1] = cqe->res;
-        event[2] = cqe->flags;
+        if (cqe->user_data & UL_AT_ONCE)
+            refuse(e, cqe->user_data & ~UL_AT_ONCE, cqe->res);
+        else if (cqe->user_data)
+            put_event(e, cqe->user_data, cqe->res, cqe->flags);
     }
     io_uring_smp_store_release(cq->khead, head);
-    while (e->dropped_count && count < e->events_capacity) {
-        int64_t *event = &e->events[count++ * UL_EVENT_WORDS];
-        event[0] = (int64_t)e->dropped[--e->dropped_count];
-        event[1] = -ECANCELED;
-        event[2] = 0;
+    while (e->dropped_count && has_room(e))
+        put_event(e, e->dropped[--e->dropped_count], -ECANCELED, 0);
+}
+
+/* Harvests what is there, without an enter. Returns the number of words in the events array. */
+int ul_harvest(ul_engine *e)
+{
+    e->harvested = 0;
+    harvest(e);
+    return e->harvested;
+}
+
+/* Has the kernel answered for all sends at once, so that those it has not refused are done? */
+static bool settled(const struct ul_engine *e)
+{
+    return !e->sends_at_once ||
+           (e->staged_head == e->staged_tail && io_uring_smp_load_acquire(e->ring.sq.khead) == e->sq_tail &&
+            !(IO_URING_READ_ONCE(*e->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW));
+}
+
+/* Submits, waits and harvests. One round does it, unless the kernel is short of memory or the CQ overflows. */
+static int collect(struct ul_engine *e, double timeout)
+{
+    e->harvested = 0;
+    for (int round = 0; round < MOST_ROUNDS; round++) {
+        int result = submit_and_wait(e, timeout);
+        if (result < 0)
+            return result;
+        harvest(e);
+        if (settled(e))
+            return e->harvested;
+        timeout = 0;
     }
-    return (int)(count * UL_EVENT_WORDS);
+    return -ENOMEM;
 }
 
 int ul_turn(ul_engine *e, double timeout)
 {
-    e->harvested = 0;
     ul_pool_recycle(e);
-    int result = submit_and_wait(e, timeout);
-    if (result < 0)
-        return result;
-    e->harvested = ul_harvest(e);
-    return e->harvested;
+    return collect(e, timeout);
+}
+
+/* As ul_turn(), without a wait and with no buffer given back: completions of the last turn are still to be read. */
+int ul_collect(ul_engine *e)
+{
+    return collect(e, 0);
+}
+
+unsigned ul_sends_at_once(const ul_engine *e)
+{
+    return e->sends_at_once;
+}
+
+/* Begins anew to count sends at once; returns how many of those counted before were refused. */
+unsigned ul_settle(ul_engine *e)
+{
+    unsigned refused = e->refused;
+    e->sends_at_once = e->refused = 0;
+    return refused;
+}
+
+int64_t *ul_refusals(ul_engine *e)
+{
+    return e->refusals;
 }
 
 /* The result of the last turn once more, for a caller whom a signal has kept from taking it. */
