@@ -344,9 +344,9 @@ class Scheduling(AsyncGenerators):
                 self._current_handle = None
             self._log_if_slow(handle, started)
 
-    def _observe(self, operation: Operation, result: int, flags: int) -> None:
+    def _observe(self, operation: Operation, take: Callable[[], None]) -> None:
         started = self.time()
-        operation.complete(result, flags)
+        take()
         self._log_if_slow(operation, started)
 
     def _log_if_slow(self, what: object, started: float) -> None:

@@ -105,6 +105,23 @@ static void put_event(struct ul_engine *e, uint64_t key, int result, unsigned fl
     e->harvested += UL_EVENT_WORDS;
 }
 
+/* Bytes in the pool, and the receive goes on: what comes most, and needs the least said. */
+static bool is_arrival(const struct io_uring_cqe *cqe)
+{
+    const unsigned flags = IORING_CQE_F_BUFFER | IORING_CQE_F_MORE;
+    return (cqe->flags & flags) == flags && cqe->res > 0;
+}
+
+static void put_arrival(struct ul_engine *e, const struct io_uring_cqe *cqe)
+{
+    int64_t *arrival = &e->arrivals[e->arrived];
+    int64_t start = (int64_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT) * e->pool_size;
+    arrival[0] = (int64_t)cqe->user_data;
+    arrival[1] = start;
+    arrival[2] = start + cqe->res;
+    e->arrived += UL_ARRIVAL_WORDS;
+}
+
 /* Is there room for one more completion, or can it be made? */
 static bool has_room(struct ul_engine *e)
 {
@@ -118,7 +135,8 @@ static bool has_room(struct ul_engine *e)
     return true;
 }
 
-/* Copies completions from the CQ to the end of the events array. */
+/* Copies completions from the CQ to the ends of the arrays: arrivals to one, all others to another. The last of an
+ * operation is never an arrival, so the arrivals of each are still in order if they are dispatched first. */
 static void harvest(struct ul_engine *e)
 {
     struct io_uring_cq *cq = &e->ring.cq;
@@ -127,7 +145,9 @@ static void harvest(struct ul_engine *e)
         const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
         if (cqe->flags & IORING_CQE_F_BUFFER)
             e->lent[e->lent_count++] = (unsigned short)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
-        if (cqe->user_data & UL_AT_ONCE)
+        if (is_arrival(cqe))
+            put_arrival(e, cqe);
+        else if (cqe->user_data & UL_AT_ONCE)
             refuse(e, cqe->user_data & ~UL_AT_ONCE, cqe->res);
         else if (cqe->user_data)
             put_event(e, cqe->user_data, cqe->res, cqe->flags);
@@ -137,12 +157,18 @@ static void harvest(struct ul_engine *e)
         put_event(e, e->dropped[--e->dropped_count], -ECANCELED, 0);
 }
 
-/* Harvests what is there, without an enter. Returns the number of words in the events array. */
+/* The result of the last turn, once more for a caller whom a signal has kept from taking it. */
+int ul_harvested(const ul_engine *e)
+{
+    return e->harvested + e->arrived;
+}
+
+/* Harvests what is there, without an enter. Returns the number of words in both arrays, as the turn does. */
 int ul_harvest(ul_engine *e)
 {
-    e->harvested = 0;
+    e->harvested = e->arrived = 0;
     harvest(e);
-    return e->harvested;
+    return ul_harvested(e);
 }
 
 /* Has the kernel answered for all sends at once, so that those it has not refused are done? */
@@ -156,14 +182,14 @@ static bool settled(const struct ul_engine *e)
 /* Submits, waits and harvests. One round does it, unless the kernel is short of memory or the CQ overflows. */
 static int collect(struct ul_engine *e, double timeout)
 {
-    e->harvested = 0;
+    e->harvested = e->arrived = 0;
     for (int round = 0; round < MOST_ROUNDS; round++) {
         int result = submit_and_wait(e, timeout);
         if (result < 0)
             return result;
         harvest(e);
         if (settled(e))
-            return e->harvested;
+            return ul_harvested(e);
         timeout = 0;
     }
     return -ENOMEM;
@@ -171,6 +197,7 @@ static int collect(struct ul_engine *e, double timeout)
 
 int ul_turn(ul_engine *e, double timeout)
 {
+    e->turns++;
     ul_pool_recycle(e);
     return collect(e, timeout);
 }
@@ -199,12 +226,6 @@ int64_t *ul_refusals(ul_engine *e)
     return e->refusals;
 }
 
-/* The result of the last turn once more, for a caller whom a signal has kept from taking it. */
-int ul_harvested(const ul_engine *e)
-{
-    return e->harvested;
-}
-
 /* Submits what is staged and lets the kernel finish what it can; the completions wait for the next turn. */
 int ul_flush(ul_engine *e)
 {
@@ -224,4 +245,21 @@ int ul_cancel_all(ul_engine *e)
 int64_t *ul_events(ul_engine *e)
 {
     return e->events;
+}
+
+int64_t *ul_arrivals(ul_engine *e)
+{
+    return e->arrivals;
+}
+
+/* How many turns there were: tells whether the result of the last one was taken. */
+int64_t ul_turns(const ul_engine *e)
+{
+    return e->turns;
+}
+
+/* How many words of arrivals the last turn has brought. */
+int ul_arrived(const ul_engine *e)
+{
+    return e->arrived;
 }
