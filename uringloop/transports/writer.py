@@ -2,7 +2,7 @@
 
 Rules of this file:
 - As long as everything goes well, what is written is sent promptly: by the outbox, with nothing in flight after it.
-- What that does not suit (a large write, what the socket refused, what has to be followed by something else) is sent
+- What that does not suit (a large write, what the socket refused, what something else has to follow) is sent
   by an operation, of which there is at most one in flight; what is written meanwhile waits for it.
 """
 
