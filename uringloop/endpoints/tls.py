@@ -7,9 +7,9 @@ import socket
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
-from ..borrowed import SSLProtocol
 from ..sockets import Sockets
 from ..transports.stream import StreamTransport
+from ..transports.tls import TLSProtocol
 
 if TYPE_CHECKING:
     from ..transports.server import Server
@@ -29,13 +29,13 @@ class TLS(Sockets):
     ) -> asyncio.Transport:
         """Return a transport for the connected socket; with a context, an encrypted one.
 
-        True stands for a client's context with the system's certificates. The options are SSLProtocol's:
+        True stands for a client's context with the system's certificates. The options are TLSProtocol's:
         server_side, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout.
         """
         self._ensure_fd_no_transport(sock)
         if not ssl:
             return StreamTransport(self, sock, protocol, waiter, server)
-        tls = SSLProtocol(self, protocol, None if isinstance(ssl, bool) else ssl, waiter, **options)
+        tls = TLSProtocol(self, protocol, None if isinstance(ssl, bool) else ssl, waiter, **options)
         StreamTransport(self, sock, tls, server=server)
         transport: asyncio.Transport = tls._app_transport
         return transport
@@ -57,7 +57,7 @@ class TLS(Sockets):
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
         waiter = self.create_future()
-        tls = SSLProtocol(
+        tls = TLSProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname,
             ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
             call_connection_made=False,
