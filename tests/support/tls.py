@@ -190,3 +190,25 @@ class Peer:
     async def _flush(self) -> None:
         if data := self._outgoing.read():
             await send_all(self.sock, data)
+
+
+@contextlib.asynccontextmanager
+async def with_peer(
+    sockets: SocketMaker, protocol: Any = None, server_side: bool = False, context: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Any, Peer]]:
+    """Connect a protocol, a `Recorder` unless told, to a `Peer`; the side, and the context, are the peer's."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = sockets.tcp_pair()
+    protocol = protocol or Recorder()
+    peer = Peer(theirs, context, server_side)
+    if server_side:
+        connecting = loop.create_connection(
+            lambda: protocol, sock=ours, ssl=client_context(), server_hostname=NAME
+        )
+    else:
+        connecting = loop.connect_accepted_socket(lambda: protocol, ours, ssl=server_context())
+    (transport, _), _ = await asyncio.gather(connecting, peer.handshake())
+    try:
+        yield protocol, peer
+    finally:
+        await ended(transport)
