@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from support.checks import until
 from support.protocols import Recorder, dropped
 from support.sockets import SocketMaker, read_some, send_all
 
@@ -118,11 +119,14 @@ async def encrypted(
         ),
         loop.connect_accepted_socket(lambda: ends.server, theirs, ssl=server_tls or server_context(), **options),
     )
+    carried = [(end, end.get_extra_info("socket")) for end in (transport, server_transport)]
     try:
         yield ends
     finally:
-        await ended(transport)
-        await ended(server_transport)
+        for end, sock in carried:
+            if sock.fileno() != -1:
+                end.abort()
+                await until(lambda sock=sock: sock.fileno() == -1)
 
 
 async def ended(transport: Any) -> None:
