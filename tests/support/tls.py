@@ -205,14 +205,14 @@ async def with_peer(
     ours, theirs = sockets.tcp_pair()
     protocol = protocol or Recorder()
     peer = Peer(theirs, context, server_side)
+    shaking = loop.create_task(peer.handshake())
     if server_side:
-        connecting = loop.create_connection(
-            lambda: protocol, sock=ours, ssl=client_context(), server_hostname=NAME
-        )
+        options = {"ssl": client_context(), "server_hostname": NAME}
+        transport, _ = await loop.create_connection(lambda: protocol, sock=ours, **options)
     else:
-        connecting = loop.connect_accepted_socket(lambda: protocol, ours, ssl=server_context())
-    (transport, _), _ = await asyncio.gather(connecting, peer.handshake())
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, ours, ssl=server_context())
     try:
+        await shaking
         yield protocol, peer
     finally:
         await ended(transport)
