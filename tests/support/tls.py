@@ -26,7 +26,7 @@ NAME = "localhost"
 
 
 @functools.cache
-def certificate(name: str = NAME) -> bytes:
+def certificate(name: str) -> bytes:
     """A key and its self-signed certificate for a host on the loopback, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
