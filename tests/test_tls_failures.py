@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
+import sys
+from asyncio.sslproto import SSLProtocol
 
 import pytest
 from support.checks import descriptors, outcome, turns, until
@@ -236,6 +239,26 @@ def test_handshakes_under_way_when_the_program_ends_are_given_up(kind, caplog):
     assert descriptors() == before
     assert (INCOMING in caplog.text) == kind.debug
     assert made[0].calls == []
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio's TLS leaves a cycle there itself")
+@pytest.mark.uringloop_only("its create_connection leaves the error in a cycle with its frame")
+async def test_failed_handshakes_leave_nothing_to_the_garbage_collector(loop, served, reports):
+    """Each would be more than 256 KiB that wait for it."""
+    async with served.running():
+        gc.disable()
+        try:
+            for _ in range(3):
+                with contextlib.suppress(ssl.SSLError):
+                    await served.client(True)
+                sock = await served.plain_client()
+                sock.send(b"GET / HTTP/1.1\r\n\r\n")
+                await read_to_the_end(sock)
+            await asyncio.sleep(0.02)
+            reports.take_all()
+            assert not [thing for thing in gc.get_objects() if isinstance(thing, SSLProtocol)]
+        finally:
+            gc.enable()
 
 
 # timeouts

@@ -163,6 +163,7 @@ class Connections(TLS):
         try:
             await waiter
         except BaseException:
+            del waiter  # it refers to the error, the error to this frame
             transport.close()
             raise
         return transport, protocol

@@ -153,13 +153,13 @@ class Servers(Connections):
         return connected
 
     async def _await_handshake(
-        self, waiter: asyncio.Future[None] | None, transport: asyncio.Transport, protocol: asyncio.BaseProtocol
+        self, waiter: asyncio.Future[None], transport: asyncio.Transport, protocol: asyncio.BaseProtocol
     ) -> None:
         """Wait for the handshake of an accepted connection; cancelled, as all tasks are in the end, give it up."""
         try:
-            await waiter  # type: ignore[misc]
+            await waiter
         except BaseException as error:
-            waiter = None  # it refers to the error, the error to this frame
+            del waiter  # it refers to the error, the error to this frame
             transport.close()
             self._report_accepted(error, protocol, transport)
 

@@ -70,6 +70,7 @@ class TLS(Sockets):
         try:
             await waiter
         except BaseException:
+            del waiter  # it refers to the error, the error to this frame
             transport.close()
             made.cancel()
             resumed.cancel()
