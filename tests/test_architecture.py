@@ -114,6 +114,7 @@ def test_what_is_borrowed_is_there():
     loop.close()
     assert issubclass(borrowed.SSLProtocol, asyncio.BufferedProtocol)
     assert callable(borrowed.SSLProtocol._do_read__buffered)
+    assert "_ssl_writing_paused" in borrowed.SSLProtocol.resume_writing.__code__.co_names
     assert {"WRAPPED", "FLUSHING"} < set(borrowed.SSLProtocolState.__members__)
     assert set(borrowed.SendfileMode.__members__) == {"UNSUPPORTED", "TRY_NATIVE", "FALLBACK"}
 

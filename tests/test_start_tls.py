@@ -10,7 +10,7 @@ import time
 import pytest
 from support.checks import outcome, turns, until
 from support.protocols import BufferedRecorder, Recorder, closed, linked
-from support.sockets import pattern, read_exactly, reset, send_all
+from support.sockets import pattern, read_exactly, reset, send_all, shrink
 from support.tls import NAME, Ends, Peer, client_context, encrypted, ended, of_version, server_context
 
 LARGE = 3_000_000
@@ -191,6 +191,27 @@ async def test_what_was_written_before_goes_first_and_plain(loop, sockets):
         await starting
         link.protocol.transport.write(b"encrypted")
         assert await peer.receive(9) == b"encrypted"
+        await ended(link.protocol.transport)
+
+
+@pytest.mark.uringloop_only("it reports an AssertionError, and never resumes the protocol")
+async def test_a_protocol_that_is_paused_is_resumed(loop, sockets):
+    async with linked(sockets) as link:
+        shrink(link.sock, link.peer)
+        link.transport.write(bytes(LARGE))
+        assert link.protocol.calls == ["made", "pause"]
+        starting = loop.create_task(upgraded_server(link.protocol))
+        await turns(2)
+        await read_exactly(link.peer, LARGE)
+        peer = Peer(link.peer)
+        await peer.handshake()
+        await starting
+        assert link.protocol.calls == ["made", "pause", "resume"]
+        link.protocol.transport.write(bytes(LARGE))
+        link.protocol.transport.write(bytes(LARGE))
+        assert link.protocol.calls[3:] == ["pause"]
+        assert len(await peer.receive(2 * LARGE)) == 2 * LARGE
+        assert link.protocol.calls[3:] == ["pause", "resume"]
         await ended(link.protocol.transport)
 
 

@@ -6,12 +6,14 @@ import asyncio
 import functools
 import hashlib
 import ssl
+import sys
 import time
 
 import pytest
 from support.checks import forget, stays, turns, until
 from support.protocols import BufferedRecorder, Echo, Recorder
-from support.sockets import pattern
+from support.running import variable
+from support.sockets import pattern, shrink
 from support.tls import (
     NAME,
     Peer,
@@ -26,9 +28,6 @@ from support.tls import (
 )
 
 LARGE = 3_000_000
-FLOOD = 12_000_000
-"""More bytes than the kernel takes at once."""
-
 PROMPTLY = 2.0
 """Seconds; what waits for a timeout of TLS in vain takes 30 or 60."""
 
@@ -325,7 +324,7 @@ async def test_messages_of_every_size_in_any_kind_of_memory(loop, sockets):
 
 
 async def test_a_paused_reader_gets_nothing_and_loses_nothing(loop, sockets):
-    data = pattern(FLOOD)
+    data = pattern(LARGE)
     async with encrypted(sockets) as ends:
         ends.server.transport.pause_reading()
         assert not ends.server.transport.is_reading()
@@ -333,7 +332,7 @@ async def test_a_paused_reader_gets_nothing_and_loses_nothing(loop, sockets):
         await stays(lambda: not ends.server.data)
         ends.server.transport.resume_reading()
         assert ends.server.transport.is_reading()
-        assert await ends.server.receives(FLOOD) == data
+        assert await ends.server.receives(LARGE) == data
 
 
 async def test_pausing_again_and_again(loop, sockets):
@@ -416,6 +415,38 @@ async def test_a_failing_protocol_is_reported_and_ends_the_connection(loop, sock
     assert context["exception"] is problem
 
 
+async def test_callbacks_run_in_the_context_the_transport_was_made_in(loop, sockets):
+    seen = {}
+
+    class Noting(Recorder):
+        def note(self, call):
+            super().note(call)
+            seen[call] = variable.get("unset")
+
+        def data_received(self, data):
+            super().data_received(data)
+            self.transport.write(bytes(LARGE))
+            self.transport.write(bytes(LARGE))
+
+    async def connect():
+        variable.set("of the connection")
+        return await loop.connect_accepted_socket(Noting, ours, ssl=server_context())
+
+    ours, theirs = sockets.tcp_pair()
+    shrink(ours, theirs)
+    peer = Peer(theirs)
+    shaking = loop.create_task(peer.handshake())
+    _, protocol = await loop.create_task(connect())
+    await shaking
+    variable.set("elsewhere")
+    await peer.send(b"x")
+    await peer.receive(2 * LARGE)
+    await peer.unwrap()
+    await protocol.ends()
+    calls = ["made", "data", "pause", "resume", "eof", "lost"]
+    assert seen == dict.fromkeys(calls, "of the connection")
+
+
 # the end
 
 
@@ -432,6 +463,21 @@ async def test_both_ends_are_told_promptly_of_a_close(loop, sockets, version, si
         assert time.monotonic() - began < PROMPTLY
         assert closing.calls == other.calls == ["made", "eof", "lost"]
         assert closing.error is other.error is None
+
+
+@pytest.mark.uringloop_only("they came with 3.13", when=sys.version_info < (3, 13))
+@pytest.mark.parametrize("how", ["close_clients", "abort_clients"])
+async def test_a_server_ends_its_connections(loop, family, tmp_path, how):
+    """By closing what carries them, without a word of TLS."""
+    server, (transport, protocol) = await connected(loop, family, tmp_path)
+    transport.write(b"x")
+    await protocol.receives(1)
+    getattr(server, how)()
+    await protocol.ends()
+    assert protocol.calls == ["made", "data", "eof", "lost"]
+    server.close()
+    await server.wait_closed()
+    await turns(5)
 
 
 async def test_what_was_written_before_close_arrives(loop, sockets):
@@ -474,14 +520,15 @@ async def test_writes_after_close_are_dropped(loop, sockets, caplog):
 async def test_an_abort_is_an_end_to_the_other_side(loop, sockets, side):
     async with encrypted(sockets) as ends:
         aborting, other = (ends.client, ends.server) if side == "client" else (ends.server, ends.client)
-        aborting.transport.write(bytes(FLOOD))
+        shrink(aborting.transport.get_extra_info("socket"), other.transport.get_extra_info("socket"))
+        aborting.transport.write(bytes(LARGE))
         aborting.transport.abort()
         await aborting.ends()
         assert aborting.error is None
         assert aborting.calls[-1] == "lost"
         assert "eof" not in aborting.calls
         await other.ends()
-        assert len(other.data) < FLOOD
+        assert len(other.data) < LARGE
 
 
 def test_what_is_left_unclosed_warns(loop, sockets):

@@ -10,11 +10,21 @@ _READABLE = (SSLProtocolState.WRAPPED, SSLProtocolState.FLUSHING)
 
 
 class TLSProtocol(SSLProtocol):  # type: ignore[misc]
-    """asyncio's, but for how it reads into the buffers of a BufferedProtocol.
+    """asyncio's, but for two things.
 
-    asyncio reads the second record, and those that follow, into a slice of the buffer, which for a bytearray is a
-    copy: they are lost. And it puts off what one buffer does not hold, which is lost if the stream ends meanwhile.
+    asyncio reads the second record, and those that follow, into a slice of a BufferedProtocol's buffer, which for a
+    bytearray is a copy: they are lost. And it puts off what one buffer does not hold, which is lost if the stream
+    ends meanwhile.
+
+    It also takes for a mistake that the transport, which had paused the protocol before start_tls(), resumes it.
     """
+
+    def resume_writing(self) -> None:
+        """Go on to send; or let the protocol go on, if that is who was paused."""
+        if self._ssl_writing_paused:
+            super().resume_writing()
+        else:
+            self._app_protocol.resume_writing()
 
     def _do_read__buffered(self) -> None:
         """Read all that has come, one buffer after the other."""
