@@ -9,9 +9,9 @@ import time
 
 import pytest
 from support.checks import outcome, turns, until
-from support.protocols import BufferedRecorder, Recorder, closed, linked
+from support.protocols import Recorder, closed, linked
 from support.sockets import pattern, read_exactly, reset, send_all, shrink
-from support.tls import NAME, Ends, Peer, client_context, encrypted, ended, of_version, server_context
+from support.tls import NAME, Ends, Peer, ViewRecorder, client_context, encrypted, ended, of_version, server_context
 
 LARGE = 3_000_000
 PROMPTLY = 2.0
@@ -69,13 +69,6 @@ async def check_conversation(ends):
 
 
 # upgrades that succeed
-
-
-class ViewRecorder(BufferedRecorder):
-    """Gives a view of its buffer, as asyncio's TLS needs it."""
-
-    def get_buffer(self, sizehint):
-        return memoryview(super().get_buffer(sizehint))
 
 
 @pytest.mark.parametrize("recorder", [Recorder, ViewRecorder])

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from support.checks import until
-from support.protocols import Recorder, dropped
+from support.protocols import BufferedRecorder, Recorder, dropped
 from support.sockets import SocketMaker, read_some, send_all
 
 NAME = "localhost"
@@ -88,6 +88,13 @@ def of_version(context: ssl.SSLContext, version: ssl.TLSVersion) -> ssl.SSLConte
 
 
 # both ends on the running loop
+
+
+class ViewRecorder(BufferedRecorder):
+    """Gives a view of its buffer, as asyncio's TLS needs it."""
+
+    def get_buffer(self, sizehint: int) -> Any:
+        return memoryview(super().get_buffer(sizehint))
 
 
 @dataclass
