@@ -19,6 +19,9 @@ staggered_race = staggered.staggered_race
 SSLProtocol: Any = sslproto.SSLProtocol
 """TLS between a transport and a protocol."""
 
+SSLProtocolState: Any = sslproto.SSLProtocolState
+"""What it is at; WRAPPED and FLUSHING are the states in which it reads."""
+
 SendfileMode: Any = constants._SendfileMode
 """What a transport's `_sendfile_compatible` says: UNSUPPORTED, TRY_NATIVE, or FALLBACK, as that of TLS does."""
 

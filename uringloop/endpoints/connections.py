@@ -151,9 +151,8 @@ class Connections(TLS):
             sock.setblocking(False)
             protocol = protocol_factory()
             waiter = self.create_future()
-            context = tls_context(ssl, server_side) if ssl else None
             transport = self._make_transport(
-                sock, protocol, context, waiter,
+                sock, protocol, ssl, waiter,
                 server_side=server_side, server_hostname=server_hostname,
                 ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
             )  # fmt: skip
@@ -164,6 +163,7 @@ class Connections(TLS):
         try:
             await waiter
         except BaseException:
+            del waiter  # it refers to the error, the error to this frame
             transport.close()
             raise
         return transport, protocol
@@ -238,15 +238,6 @@ def check_tls_options(
     for name, value in options.items():
         if value is not None:
             raise ValueError(f"{name} is only meaningful with ssl")
-
-
-def tls_context(ssl: ssl_module.SSLContext | bool, server_side: bool) -> ssl_module.SSLContext:
-    """Return the context; for True, one with the system's certificates."""
-    if not isinstance(ssl, bool):
-        return ssl
-    if server_side:
-        raise ValueError("Server side SSL needs a valid SSLContext")
-    return ssl_module.create_default_context()
 
 
 def _not_empty(infos: list[Any]) -> list[Any]:
