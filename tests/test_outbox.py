@@ -49,10 +49,11 @@ def pairs():
 
 def fill(sock):
     size = 0
-    with pytest.raises(BlockingIOError):
+    try:
         while True:
             size += sock.send(bytes(64 * 1024))
-    return size
+    except BlockingIOError:
+        return size
 
 
 def turn(loop):
@@ -120,7 +121,7 @@ def test_more_refusals_than_the_completion_queue_holds(own_loop, pairs):
     try:
         senders = []
         for _ in range(count):
-            ours, theirs = pairs()
+            ours, _ = pairs()
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
             fill(ours)
             senders.append(Sender(ours))
