@@ -25,6 +25,7 @@ from support.sockets import (
     pattern,
     read_exactly,
     read_some,
+    read_to_the_end,
     read_what_is_there,
     reset,
     sees_the_end,
@@ -481,6 +482,30 @@ async def test_after_a_cancelled_sendall_the_next_follows_at_once(loop, sockets)
     assert (await read_exactly(theirs, filled + 4))[filled:] == b"sent"
     await follower
     assert read_what_is_there(theirs) == b""
+
+
+@pytest.mark.uringloop_only("in asyncio's loop a second sendall displaces the first")
+async def test_a_sendall_cancelled_in_line_lets_nobody_past(loop, sockets):
+    ours, theirs = sockets.tcp_pair()
+    sends = [loop.create_task(loop.sock_sendall(ours, character * 5_000_000)) for character in (b"1", b"2", b"3")]
+    await turns(2)
+    assert await cancelled(sends[1]) is None
+    await turns(2)
+    assert await read_exactly(theirs, 10_000_000) == b"1" * 5_000_000 + b"3" * 5_000_000
+    await asyncio.gather(sends[0], sends[2])
+
+
+@pytest.mark.uringloop_only("in asyncio's loop a second sendall displaces the first")
+@pytest.mark.parametrize("wait", range(5))
+async def test_after_a_sendall_cancelled_at_its_end_the_next_is_sent_once(loop, sockets, wait):
+    ours, theirs = sockets.tcp_pair()
+    first = loop.create_task(loop.sock_sendall(ours, b"first "))
+    second = loop.create_task(loop.sock_sendall(ours, b"second"))
+    await turns(wait)
+    await cancelled(first)
+    await second
+    ours.close()
+    assert await read_to_the_end(theirs) in (b"second", b"first second")
 
 
 async def test_a_datagram_whose_sending_was_cancelled_is_sent_once_or_never(loop, sockets):

@@ -381,15 +381,19 @@ class Sockets(Executor, Watchers):
         operation = _SocketSend(self, sock, fd, data)
         if self._sends.enter(operation):
             operation.begin()
+        future = operation.future
         try:
-            await operation.future
+            await future
         finally:
-            self._give_up(operation.future)
-            if not self._proactor.is_in_flight(operation):
+            self._give_up(future)
+            if self._proactor.is_in_flight(operation):
+                if self._proactor.cancel(operation):
+                    operation.release()
+                # It leaves when it completes.
+            else:
                 operation.release()
-                self._sends.leave(operation)
-            elif self._proactor.cancel(operation):
-                operation.release()  # it leaves when it completes
+                if future.done() and not future.cancelled():  # else it has not begun, or has left
+                    self._sends.leave(operation)
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
         """Send a datagram to the address; return the number of bytes sent."""
