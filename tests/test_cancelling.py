@@ -364,6 +364,60 @@ def test_what_a_failed_call_leaves_of_a_view_can_be_collected(kind, call):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize("call", ["sock_recv_into", "sock_recvfrom_into", "sock_sendall"])
+async def test_a_call_that_was_cancelled_in_line_lets_go_of_its_buffer(loop, sockets, call):
+    ours, _ = sockets.tcp_pair()
+    size = 10_000_000
+    first = loop.create_task(loop.sock_sendall(ours, bytes(size)) if call == "sock_sendall" else recv(loop, ours))
+    await turns(2)
+    buffer = bytearray(size)
+    second = loop.create_task(getattr(loop, call)(ours, buffer))
+    await turns(2)
+    assert await cancelled(second) is None
+    buffer.clear()
+    await cancelled(first)
+
+
+KEPT_IN_A_CYCLE = """
+import gc
+
+class Keeper:
+    pass
+
+async def receive(sock, view, keeper):
+    try:
+        await loop.sock_recv_into(sock, view)
+    except BaseException as error:
+        keeper.error, keeper.itself = error, keeper
+
+async def main():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        first = loop.create_task(loop.sock_recv(ours, 9))
+        view = memoryview(bytearray(9))  # older than what refers to it, and so cleared before that
+        second = loop.create_task(receive(ours, view, Keeper()))
+        del view
+        await asyncio.sleep(0.01)
+        second.cancel()
+        await second
+        first.cancel()
+        await asyncio.wait([first])
+
+gc.disable()
+loop = new_event_loop()
+loop.run_until_complete(main())
+gc.collect()
+loop.close()
+"""
+
+
+def test_what_a_cancelled_call_leaves_of_a_view_can_be_collected(kind):
+    """CPython before 3.11.8 and 3.12.2 crashes when a memoryview is garbage together with who has a hold of it."""
+    done = run(kind, KEPT_IN_A_CYCLE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 async def test_a_receive_can_be_cancelled_before_it_began(loop, sockets):
     ours, theirs = sockets.tcp_pair()
     theirs.send(b"hello")

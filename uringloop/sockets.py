@@ -21,7 +21,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ._engine import ffi
+from ._engine import ffi, lib
 from .executor import Executor
 from .operations import addresses
 from .operations.accept import Accept
@@ -34,6 +34,7 @@ from .ring import POOL_BUFFER_SIZE
 from .watchers import Watchers
 
 if TYPE_CHECKING:
+    from ._engine import Engine
     from .proactor import Proactor
 
 _LARGEST_RECEIVE = 1024 * 1024  # bytes; a receive may always bring less than was asked for
@@ -194,24 +195,31 @@ class _SocketReceive(Receive):
 class _SocketReceiveInto(_SocketReceive):
     """A receive into the caller's buffer, pinned until the kernel is done with it; the future has the count."""
 
-    def __init__(self, loop: Sockets, sock: socket.socket, fd: int, buffer: Any) -> None:
-        super().__init__(loop, sock, fd, len(buffer))
-        self.memory = buffer
+    def __init__(self, loop: Sockets, sock: socket.socket, fd: int, view: memoryview, size: int) -> None:
+        super().__init__(loop, sock, fd, size)
+        self._view = view
+
+    def prepare(self, engine: Engine) -> int:
+        # The view alone keeps the memory, and no pointer, for the reason that Send.prepare() gives.
+        return lib.ul_stage_recv(engine, self.key, self.fd, ffi.from_buffer(self._view), self.size)
+
+    def read(self, result: int, flags: int) -> bytes:
+        return ffi.buffer(ffi.from_buffer(self._view), result)[:]
 
     def answer(self, result: int, flags: int) -> Any:
         return result
 
     def accept_held(self, data: bytes) -> Any:
-        ffi.memmove(self.memory, data, len(data))
+        ffi.memmove(ffi.from_buffer(self._view), data, len(data))
         return len(data)
 
     def detach(self) -> None:
         copy = self.read(self.size, 0)  # bytes may be in it that are to be held
         self.release()
-        self.memory = ffi.from_buffer(copy)
+        self._view = memoryview(copy)
 
     def release(self) -> None:
-        ffi.release(self.memory)
+        self._view.release()
 
     def returned(self) -> bytes:
         return self.read(self.future.result(), 0)
@@ -303,13 +311,14 @@ class Sockets(Executor, Watchers):
         """Receive into the buffer; return the number of bytes, 0 at the end of the stream."""
         fd = self._check_socket(sock)
         try:
-            pinned = ffi.from_buffer(buf, require_writable=True)
+            view = memoryview(buf)
+            size = len(ffi.from_buffer(view, require_writable=True))
         except (TypeError, ValueError, BufferError):
             return sock.recv_into(buf)  # raises what is to be raised
-        if not len(pinned) or not is_stream(sock):
+        if not size or not is_stream(sock):
             count: int = await self._when_ready(sock, READABLE, "recv_into", buf, 0, socket.MSG_DONTWAIT)
         else:
-            count = await self._receive(_SocketReceiveInto(self, sock, fd, pinned))
+            count = await self._receive(_SocketReceiveInto(self, sock, fd, view, size))
         return count
 
     async def _receive(self, operation: _SocketReceive) -> Any:
@@ -330,6 +339,8 @@ class Sockets(Executor, Watchers):
                 elif returned := operation.returned():
                     self._held.put_back(operation.sock, returned)
                 self._leave(operation)
+            else:
+                operation.release()  # it has not begun, and will be passed over
             raise
         except BaseException:
             self._leave(operation)
