@@ -170,6 +170,16 @@ async def test_a_blocking_socket_is_made_non_blocking(loop, sockets):
         assert sock.gettimeout() == 0
 
 
+async def test_a_socket_has_one_transport(kind, loop, sockets):
+    ours, theirs = sockets.udp_pair()
+    async with endpoint(sock=ours) as (_, protocol):
+        if sys.version_info >= (3, 12) or not kind.is_oracle:  # 3.11 lets two transports fight over it
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                await loop.create_datagram_endpoint(Recorder, sock=ours)
+        theirs.send(b"hello")
+        assert await protocol.receives(1) == [(b"hello", theirs.getsockname())]
+
+
 async def test_a_family_alone_gives_an_unbound_socket(loop, sockets):
     peer = sockets.udp()
     async with endpoint(family=socket.AF_INET) as (transport, protocol):
