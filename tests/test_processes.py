@@ -343,6 +343,14 @@ async def test_a_process_that_is_gone_gets_no_signal(loop, method):
             transport.send_signal(signal.SIGHUP)
 
 
+@pytest.mark.parametrize("method", ["terminate", "kill"])
+async def test_a_process_that_was_waited_for_gets_no_signal(loop, method):
+    process = await asyncio.create_subprocess_exec("true")
+    assert await process.wait() == 0
+    with pytest.raises(ProcessLookupError):
+        getattr(process, method)()
+
+
 async def test_a_signal_that_there_is_not_is_refused(loop):
     async with started(*BLOCKED, **NO_PIPES) as (transport, _):
         with pytest.raises(OSError, match="Invalid argument"):

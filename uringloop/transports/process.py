@@ -156,11 +156,11 @@ class ProcessTransport(asyncio.SubprocessTransport):
         if self._loop.get_debug():
             logger.info("%r exited with return code %r", self, returncode)
         self._call("process_exited")
+        self._finish_if_over()  # first: for who waited, a process that is all over gets no signals any more
         for waiter in self._exit_waiters:
             if not waiter.done():
                 waiter.set_result(returncode)
         self._exit_waiters.clear()
-        self._finish_if_over()
 
     def _pipe_lost(self, fd: int, error: BaseException | None) -> None:
         self._call("pipe_connection_lost", fd, error)
