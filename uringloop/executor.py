@@ -168,13 +168,13 @@ def numeric_address(
 
     A scope within the host ("fe80::1%eth0") and names of ports are left to getaddrinfo().
     """
-    if kind == socket.SOCK_STREAM:
-        protocol = protocol or socket.IPPROTO_TCP
-    elif kind == socket.SOCK_DGRAM:
-        protocol = protocol or socket.IPPROTO_UDP
-    else:
+    if protocol not in (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP) or not isinstance(host, str) or "%" in host:
         return None
-    if protocol not in (socket.IPPROTO_TCP, socket.IPPROTO_UDP) or not isinstance(host, str) or "%" in host:
+    if kind == socket.SOCK_STREAM:
+        protocol = socket.IPPROTO_TCP
+    elif kind == socket.SOCK_DGRAM:
+        protocol = socket.IPPROTO_UDP
+    else:
         return None
     number = _port_number(port)
     if number is None or family not in (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6):
@@ -183,7 +183,7 @@ def numeric_address(
     if found is None:
         return None
     scope = (flowinfo, scope_id) if found == socket.AF_INET6 else ()
-    return socket.AddressFamily(found), socket.SocketKind(kind), protocol, "", (host, number, *scope)
+    return found, socket.SocketKind(kind), protocol, "", (host, number, *scope)
 
 
 def _port_number(port: Any) -> int | None:
