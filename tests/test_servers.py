@@ -624,6 +624,14 @@ async def test_serve_forever_cannot_be_awaited_twice_or_after_the_close(loop):
     assert str(caught.value) == f"server {server!r} is closed"
 
 
+async def test_a_closed_server_does_not_start_again(loop):
+    server = await loop.create_server(Recorder, "127.0.0.1", 0)
+    server.close()
+    await server.wait_closed()
+    with pytest.raises((RuntimeError, TypeError)):  # asyncio stumbles over its missing sockets
+        await server.start_serving()
+
+
 async def test_async_with_closes_the_server(loop, sockets):
     async with await loop.create_server(Echo, "127.0.0.1", 0) as server:
         address = address_of(server)

@@ -113,12 +113,14 @@ class Server(asyncio.AbstractServer):
         return self._serving
 
     async def start_serving(self) -> None:
-        """Begin to accept connections, unless that has begun."""
+        """Begin to accept connections, unless that has begun. Raises RuntimeError if the server is closed."""
         self._start_serving()
         await asyncio.sleep(0)
 
     def _start_serving(self) -> None:
-        if self._serving or self._listeners is None:
+        if self._listeners is None:
+            raise RuntimeError(f"server {self!r} is closed")
+        if self._serving:
             return
         self._serving = True
         for listener in self._listeners:
@@ -126,11 +128,12 @@ class Server(asyncio.AbstractServer):
             listener.start()
 
     async def serve_forever(self) -> None:
-        """Accept connections until cancelled; then close, and wait for the connections to end."""
+        """Accept connections until cancelled; then close, and wait for the connections to end.
+
+        Raises RuntimeError if the server is closed, or somebody waits here already.
+        """
         if self._serving_forever is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
-        if self._listeners is None:
-            raise RuntimeError(f"server {self!r} is closed")
         self._start_serving()
         self._serving_forever = self._loop.create_future()
         try:
