@@ -105,17 +105,17 @@ class ProcessTransport(asyncio.SubprocessTransport):
         return self._pipes.get(fd)
 
     def send_signal(self, signal: int) -> None:
-        """Send a signal. Raises ProcessLookupError after connection_lost()."""
+        """Send a signal, unless the process has ended. Raises ProcessLookupError after connection_lost()."""
         if self._protocol is None:
             raise ProcessLookupError
         self._child.send_signal(signal)
 
     def terminate(self) -> None:
-        """Send SIGTERM."""
+        """Send SIGTERM; see send_signal()."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Send SIGKILL."""
+        """Send SIGKILL; see send_signal()."""
         self.send_signal(signal.SIGKILL)
 
     def is_closing(self) -> bool:
