@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import hashlib
+import importlib
 import os
 import socket
 import ssl
@@ -267,6 +268,17 @@ async def test_an_accepted_socket_is_like_one_that_python_accepts(loop, sockets)
     assert server.gettimeout() == 0
     assert not os.get_inheritable(server.fileno())
     assert (server.family, server.type) == (socket.AF_INET, socket.SOCK_STREAM)
+
+
+async def test_accepting_one_who_has_gone_from_a_family_that_is_left_to_python(kind, loop, sockets, monkeypatch):
+    """Its address is asked for afterwards, and the socket has none any more."""
+    if not kind.is_oracle:
+        monkeypatch.setattr(importlib.import_module("uringloop.operations.addresses"), "decode", lambda raw: None)
+    listener = sockets.listener()
+    reset(socket.create_connection(listener.getsockname()))
+    connection, address = await loop.sock_accept(listener)
+    with connection:
+        assert address is None or kind.is_oracle
 
 
 async def test_accept_waits_for_a_connection(loop, sockets):

@@ -266,8 +266,7 @@ class _SocketAccept(Accept):
         """Settle the future; hold the connection if nobody waits any more."""
         if result >= 0:
             connection = adopt_descriptor(self.sock, result)
-            peer = self.peer()
-            accepted = connection, connection.getpeername() if peer is None else peer
+            accepted = connection, self._address_of(connection)
             if self.future.done():
                 self._loop._held.put_back(self.sock, accepted)
             else:
@@ -278,6 +277,13 @@ class _SocketAccept(Accept):
             self._loop._proactor.submit(self)
         else:
             self.future.set_exception(os_error(result))
+
+    def _address_of(self, connection: socket.socket) -> Any:
+        address = self.peer()
+        if address is None:
+            with contextlib.suppress(OSError):  # it has gone already
+                address = connection.getpeername()
+        return address
 
 
 class Sockets(Executor, Watchers):
