@@ -530,6 +530,31 @@ async def test_a_datagram_that_is_too_large(loop, sockets):
         assert await read_some(theirs) == b"small"
 
 
+async def test_a_protocol_needs_no_methods_that_are_not_called(loop, sockets):
+    class Bare:
+        def __init__(self):
+            self.got = loop.create_future()
+            self.lost = loop.create_future()
+
+        def connection_made(self, transport):
+            pass
+
+        def datagram_received(self, data, addr):
+            self.got.set_result(data)
+
+        def connection_lost(self, exc):
+            self.lost.set_result(exc)
+
+    ours, theirs = sockets.udp_pair()
+    transport, protocol = await loop.create_datagram_endpoint(Bare, sock=ours)
+    transport.sendto(b"there")
+    assert await read_some(theirs) == b"there"
+    theirs.send(b"back")
+    assert await protocol.got == b"back"
+    transport.close()
+    assert await protocol.lost is None
+
+
 async def test_an_exception_of_error_received_is_its_callers(loop, sockets):
     class Failing(Recorder):
         def error_received(self, exc):
