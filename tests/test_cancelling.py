@@ -459,6 +459,25 @@ async def test_an_accept_cancelled_at_any_moment_loses_no_connection(loop, socke
         server.close()
 
 
+@pytest.mark.uringloop_only("asyncio forgets the first of two that wait on one socket")
+async def test_a_cancelled_accept_gives_way_to_the_next_in_line(loop, sockets):
+    listener = sockets.listener()
+    for before, between in MOMENTS:
+        first, second = (loop.create_task(loop.sock_accept(listener)) for _ in range(2))
+        await turns(before)
+        clients = [sockets.new(socket.AF_INET)]
+        clients[0].connect_ex(listener.getsockname())
+        await turns(between)
+        accepted = [await cancelled(first)]
+        if accepted[0] is not None:
+            clients.append(sockets.new(socket.AF_INET))
+            clients[1].connect_ex(listener.getsockname())
+        accepted.append(await second)
+        assert [address for _, address in filter(None, accepted)] == [client.getsockname() for client in clients]
+        for server, _ in filter(None, accepted):
+            server.close()
+
+
 @loses
 async def test_accepting_a_short_while_again_and_again_loses_no_connection(loop, sockets):
     listener = sockets.listener()

@@ -290,6 +290,18 @@ async def test_accept_waits_for_a_connection(loop, sockets):
     assert address == client.getsockname()
 
 
+@pytest.mark.uringloop_only("asyncio forgets the first of two that wait on one socket")
+async def test_accepts_that_wait_on_one_socket_are_served_in_order(loop, sockets):
+    listener = sockets.listener()
+    accepts = [loop.create_task(loop.sock_accept(listener)) for _ in range(3)]
+    await turns(2)
+    clients = [sockets.keep(socket.create_connection(listener.getsockname())) for _ in accepts]
+    for accept, client in zip(accepts, clients, strict=True):
+        server, address = await accept
+        server.close()
+        assert address == client.getsockname()
+
+
 async def test_connect_resolves_a_host_name(loop, sockets):
     listener = sockets.listener()
     client = sockets.new(socket.AF_INET)

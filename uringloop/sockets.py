@@ -106,9 +106,9 @@ class _Lane:
 
     def __init__(self, proactor: Proactor) -> None:
         self._proactor = proactor
-        self._last: dict[int, _SocketReceive | _SocketSend] = {}
+        self._last: dict[int, _InLine] = {}
 
-    def enter(self, operation: _SocketReceive | _SocketSend) -> bool:
+    def enter(self, operation: _InLine) -> bool:
         """Queue the operation; return whether it is first."""
         fd = operation.fd
         last = self._last.get(fd)
@@ -118,9 +118,9 @@ class _Lane:
         last.following = operation
         return False
 
-    def leave(self, operation: _SocketReceive | _SocketSend) -> None:
+    def leave(self, operation: _InLine) -> None:
         """Let the next one begin that has not been cancelled meanwhile."""
-        following = operation.following
+        following: _InLine | None = operation.following
         while following is not None and following.future.done():
             operation, following = following, following.following
         if following is not None:
@@ -261,6 +261,15 @@ class _SocketAccept(Accept):
         self._loop = loop
         self.sock = sock
         self.future = loop.create_future()
+        self.following: _SocketAccept | None = None
+
+    def begin(self) -> None:
+        """Take a connection that is held for the socket, or ask the kernel."""
+        if self._loop._held and self._loop._held.has(self.sock):
+            self.future.set_result(self._loop._held.take(self.sock))
+        else:
+            self._loop._proactor.submit(self)
+            self._loop._proactor.ring.flush()  # at once: who connects may wait for it in this very turn
 
     def complete(self, result: int, flags: int) -> None:
         """Settle the future; hold the connection if nobody waits any more."""
@@ -269,10 +278,11 @@ class _SocketAccept(Accept):
             accepted = connection, self._address_of(connection)
             if self.future.done():
                 self._loop._held.put_back(self.sock, accepted)
+                self._loop._accepts.leave(self)
             else:
                 self.future.set_result(accepted)
         elif self.future.done():
-            return
+            self._loop._accepts.leave(self)
         elif result in (-errno.EAGAIN, -errno.EINTR):
             self._loop._proactor.submit(self)
         else:
@@ -284,6 +294,9 @@ class _SocketAccept(Accept):
             with contextlib.suppress(OSError):  # it has gone already
                 address = connection.getpeername()
         return address
+
+
+_InLine = _SocketReceive | _SocketSend | _SocketAccept
 
 
 class Sockets(Executor, Watchers):
@@ -298,6 +311,7 @@ class Sockets(Executor, Watchers):
         super().__init__()
         self._receives = _Lane(self._proactor)
         self._sends = _Lane(self._proactor)
+        self._accepts = _Lane(self._proactor)
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to `n` bytes; none at the end of the stream."""
@@ -442,20 +456,28 @@ class Sockets(Executor, Watchers):
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection; return its socket, which is non-blocking, and the peer's address."""
-        fd = self._check_socket(sock)
-        if self._held and self._held.has(sock):
-            accepted: tuple[socket.socket, Any] = self._held.take(sock)
-            return accepted
-        operation = _SocketAccept(self, sock, fd)
+        operation = _SocketAccept(self, sock, self._check_socket(sock))
+        if self._accepts.enter(operation):
+            operation.begin()
+        future = operation.future
         try:
-            accepted = await self._settled(operation)
+            accepted: tuple[socket.socket, Any] = await future
         except _GIVEN_UP:
-            if operation.future.done() and not operation.future.cancelled() and not operation.future.exception():
-                self._held.put_back(sock, operation.future.result())
+            self._give_up(future)
+            if self._proactor.is_in_flight(operation):
+                self._proactor.cancel(operation)  # it leaves when it completes
+            elif future.done() and not future.cancelled():
+                if future.exception() is None:
+                    self._held.put_back(sock, future.result())
+                self._accepts.leave(operation)
             raise
+        except BaseException:
+            self._accepts.leave(operation)
+            raise
+        self._accepts.leave(operation)
         return accepted
 
-    async def _settled(self, operation: Connect | _SocketAccept) -> Any:
+    async def _settled(self, operation: Connect) -> Any:
         """Submit the operation and wait for its future; leave nothing in flight behind."""
         self._proactor.submit(operation)
         self._proactor.ring.flush()  # at once: who waits at the other end may do so in this very turn
@@ -509,6 +531,7 @@ class Sockets(Executor, Watchers):
         super().close()
         self._receives.clear()
         self._sends.clear()
+        self._accepts.clear()
         self._held.clear()
 
 
