@@ -10,6 +10,7 @@ import struct
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -908,6 +909,28 @@ async def test_an_ipv6_address_in_full(loop, sockets):
     async with endpoint(**local(socket.AF_INET6)) as (transport, _):
         transport.sendto(b"hello", ("::1", peer.getsockname()[1], 0, 0))
         assert await read_some(peer) == b"hello"
+
+
+def link_local_address() -> str:
+    """An address of this machine that holds on one of its links only, with the name of that link."""
+    for line in Path("/proc/net/if_inet6").read_text().splitlines():
+        digits, *_, link = line.split()
+        if digits.startswith("fe80"):
+            return f"{socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))}%{link}"
+    pytest.skip("no interface of this machine has a link-local address")
+
+
+async def test_a_link_local_address(loop):
+    host = link_local_address()
+    async with endpoint(local_addr=(host, 0)) as (server, at_server):
+        address = server.get_extra_info("sockname")
+        assert address[3] == socket.if_nametoindex(host.partition("%")[2])
+        async with endpoint(remote_addr=(host, address[1])) as (client, at_client):
+            client.sendto(b"question")
+            ((data, sender),) = await at_server.receives(1)
+            assert (data, sender) == (b"question", client.get_extra_info("sockname"))
+            server.sendto(b"answer", sender)
+            assert await at_client.receives(1) == [(b"answer", address)]
 
 
 # wrong calls
