@@ -9,12 +9,13 @@ import socket
 import struct
 import sys
 import time
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.checks import forget, outcome, stays, turns, until
+from support.checks import forget, outcome, stays, turns, until, without_garbage_collector
 from support.kinds import operations_in_flight
 from support.protocols import closed, dropped
 from support.sockets import HOSTS, INTERNET, read_some, refused_address
@@ -779,6 +780,18 @@ async def test_connection_lost_comes_once_and_the_socket_is_closed(loop, sockets
         assert protocol.calls == ["made", "lost"]
         assert protocol.lost_by == [None]
         sockets.new(socket.AF_INET, socket.SOCK_DGRAM).bind(address)
+
+
+async def test_an_endpoint_that_has_ended_is_freed_without_the_garbage_collector(loop):
+    with without_garbage_collector():
+        transport, protocol = await loop.create_datagram_endpoint(Recorder, **local())
+        transport.sendto(b"hello", to(transport))
+        await protocol.receives(1)
+        transport.close()
+        await protocol.lost.wait()
+        kept = weakref.ref(transport)
+        del transport, protocol
+        await until(lambda: kept() is None)
 
 
 async def test_nothing_is_delivered_after_close(loop, sockets):

@@ -15,10 +15,11 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from pathlib import Path
 
 import pytest
-from support.checks import outcome, stays, turns, until
+from support.checks import outcome, stays, turns, until, without_garbage_collector
 from support.children import run
 from support.sockets import pattern
 
@@ -357,6 +358,17 @@ async def test_a_signal_that_there_is_not_is_refused(loop):
         with pytest.raises(OSError, match="Invalid argument"):
             transport.send_signal(1000)
         assert transport.get_returncode() is None
+
+
+async def test_a_process_that_is_over_is_freed_without_the_garbage_collector(loop):
+    with without_garbage_collector():
+        transport, protocol = await loop.subprocess_exec(Recorder, "true", stdin=None)
+        await protocol.ends()
+        transport.close()
+        kept = weakref.ref(transport)
+        protocol.transport = None
+        del transport, protocol
+        await until(lambda: kept() is None)
 
 
 # closing

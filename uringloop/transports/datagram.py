@@ -125,3 +125,4 @@ class DatagramTransport(BufferingTransport, asyncio.Transport, asyncio.DatagramT
 
     def _close_file(self) -> None:
         self._sock.close()
+        del self._reader._transport, self._writer._transport  # a reference cycle, with all that the protocol holds

@@ -177,6 +177,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
             self._protocol.connection_lost(None)
         finally:
             self._protocol = None
+            del self._child  # a reference cycle
 
     def _call(self, name: str, *args: object) -> None:
         self._loop.call_soon(getattr(self._protocol, name), *args, context=self._context)

@@ -144,3 +144,7 @@ class WritePipeTransport(PipeTransport, WritingTransport):
     def _finish(self, error: BaseException | None) -> None:
         self._watch.stop()
         super()._finish(error)
+
+    def _close_file(self) -> None:
+        super()._close_file()
+        del self._watch, self._writer._transport  # reference cycles, with all that the protocol holds
