@@ -19,6 +19,7 @@ was given up before is held, and the next call gets it first: cancelling loses n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -28,7 +29,7 @@ from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._engine import ffi
+from ._engine import ffi, lib
 from .operations.accept import Accept
 from .operations.base import Operation, os_error
 from .operations.receive import BUFFER_SHIFT, Receive, uninitialized_memory
@@ -36,6 +37,7 @@ from .operations.send import Send
 from .ring import POOL_BUFFER_SIZE
 
 if TYPE_CHECKING:
+    from ._engine import Engine
     from .tasks import Tasks
 
 _LARGEST_RECEIVE = 1024 * 1024  # bytes; a receive may always bring less than was asked for
@@ -76,8 +78,8 @@ class Lane(Operation):
 
     # A call
 
-    async def turn(self) -> None:
-        """Wait until the calls before this one have left."""
+    async def turn(self, memory: object = None) -> None:
+        """Wait until the calls before this one have left; if that fails, let go of the caller's memory."""
         future = self._loop.create_future()
         self._turns.append(future)
         try:
@@ -86,6 +88,8 @@ class Lane(Operation):
             if future.done() and not future.cancelled():
                 self._leave()
             future.cancel()
+            if isinstance(memory, memoryview):
+                memory.release()
             raise
 
     def give_up(self) -> None:
@@ -199,7 +203,8 @@ class ReceiveLane(Lane, Receive):
         self._pooled_size = POOL_BUFFER_SIZE if self.memory is None else 0
         self.is_stream = is_stream(sock())
         """Whether begin() may be called; a datagram must be received as a whole."""
-        self._into = False  # memory is the caller's buffer
+        # The caller's buffer. A view and no pointer, for the reason that Send.prepare() gives.
+        self._into: memoryview | None = None
         self._held: deque[bytes | OSError] = deque()
 
     def begin(self, size: int) -> ReceiveLane:
@@ -215,24 +220,35 @@ class ReceiveLane(Lane, Receive):
         self._begin()
         return self
 
-    def begin_into(self, buffer: Any) -> ReceiveLane:
-        """Receive into the buffer, pinned until the kernel is done with it; to be awaited for the count."""
+    def begin_into(self, view: memoryview) -> ReceiveLane:
+        """Receive into the caller's buffer, which is let go of afterwards; to be awaited for the count."""
         if self._held:
             self._leave()
-            with buffer:
-                data = self._take(len(buffer))
-                ffi.memmove(buffer, data, len(data))
+            with view:
+                data = self._take(view.nbytes)
+                ffi.memmove(ffi.from_buffer(view), data, len(data))
             self._answer = len(data)
             return self
-        self.memory = buffer
-        self.size = len(buffer)
-        self._into = True
+        self._into = view
+        self.size = view.nbytes
         self._begin()
         return self
 
+    def prepare(self, engine: Engine) -> int:
+        """Stage the receive in the form that the fields say."""
+        if self._into is None:
+            return super().prepare(engine)
+        return lib.ul_stage_recv(engine, self.key, self.fd, ffi.from_buffer(self._into), self.size)
+
+    def read(self, result: int, flags: int) -> bytes:
+        """Return the bytes of a positive result; to be called before the next turn."""
+        if self._into is None:
+            return super().read(result, flags)
+        return ffi.buffer(ffi.from_buffer(self._into), result)[:]
+
     def complete(self, result: int, flags: int) -> None:
         """Answer the call, or hold what came too late for it."""
-        if self._awaited and result > 0 and self.memory is None and not self._turns:
+        if self._awaited and result > 0 and self._into is self.memory is None and not self._turns:
             # The usual case: what _answer_call() does, without further calls.
             self._awaited = self.busy = False
             start = (flags >> BUFFER_SHIFT) * POOL_BUFFER_SIZE
@@ -248,14 +264,13 @@ class ReceiveLane(Lane, Receive):
         if result in _TRY_AGAIN:
             self._proactor.submit(self)
             return
-        data: Any = b""
-        if self._into:
-            data = result
+        answer: Any = b""
+        if self._into is not None:
+            answer = result
         elif result > 0:
-            data = self.read(result, flags)
-        if self.memory is not None:
-            self._let_go()
-        self._settle(data, os_error(result) if result < 0 else None)
+            answer = self.read(result, flags)
+        self._let_go()
+        self._settle(answer, os_error(result) if result < 0 else None)
 
     def _hold(self, result: int, flags: int) -> None:
         """Keep bytes, or an error, for the next call."""
@@ -267,10 +282,10 @@ class ReceiveLane(Lane, Receive):
 
     def detach(self) -> None:
         """Let go of the caller's buffer, once what may have arrived in it is copied."""
-        if self._into:
+        if self._into is not None:
             copy = self.read(self.size, 0)
             self._let_go()
-            self.memory = ffi.from_buffer(copy)
+            self._into = memoryview(copy)
 
     def take_held(self) -> list[bytes]:
         """Take all bytes that are held."""
@@ -292,10 +307,10 @@ class ReceiveLane(Lane, Receive):
         return item[:size]
 
     def _let_go(self) -> None:
-        if self._into:
-            ffi.release(self.memory)
-            self._into = False
         self.memory = None
+        if self._into is not None:
+            self._into.release()
+            self._into = None
 
 
 class SendLane(Lane, Send):
@@ -388,7 +403,10 @@ class AcceptLane(Lane, Accept):
         assert listener is not None  # who waits for a connection keeps it
         connection = adopt_descriptor(listener, fd)
         peer = self.peer()
-        return connection, connection.getpeername() if peer is None else peer
+        if peer is None:
+            with contextlib.suppress(OSError):  # it has gone already
+                peer = connection.getpeername()
+        return connection, peer
 
 
 L = TypeVar("L", ReceiveLane, SendLane, AcceptLane)

@@ -71,7 +71,10 @@ class Scheduling(AsyncGenerators):
     def call_soon(
         self, callback: Callable[[*Args], object], *args: *Args, context: Context | None = None
     ) -> asyncio.Handle:
-        """Run the callback in the next turn, after those scheduled before it."""
+        """Run the callback in the next turn, after those scheduled before it.
+
+        Raises RuntimeError if the loop is closed, as do all that schedule something.
+        """
         if self._closed:
             self._check_closed()
         if self._debug:

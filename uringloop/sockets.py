@@ -60,21 +60,18 @@ class Sockets(Executor, Watchers):
         """Receive into the buffer; return the number of bytes, 0 at the end of the stream."""
         lane = self._lane(self._receives, sock)
         try:
-            pinned = ffi.from_buffer(buf, require_writable=True)
+            view = memoryview(buf)
+            size = len(ffi.from_buffer(view, require_writable=True))
         except (TypeError, ValueError, BufferError):
             return sock.recv_into(buf)  # raises what is to be raised
         count: int
-        if not lane.is_stream or not len(pinned):
+        if not lane.is_stream or not size:
             count = await self._when_ready(sock, READABLE, "recv_into", buf, 0, socket.MSG_DONTWAIT)
             return count
         if lane.busy:
-            try:
-                await lane.turn()
-            except BaseException:
-                ffi.release(pinned)
-                raise
+            await lane.turn(view)
         try:
-            count = await lane.begin_into(pinned)
+            count = await lane.begin_into(view)
         except BaseException:
             lane.give_up()
             raise
@@ -117,7 +114,7 @@ class Sockets(Executor, Watchers):
             sock.send(data)
             return
         if lane.busy:
-            await lane.turn()
+            await lane.turn(data)
         try:
             await lane.begin(data)
         except BaseException:
