@@ -1,5 +1,6 @@
 """The ring: what it needs, what it says when it does not get it, and what it costs when there is nothing to do."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -307,3 +308,62 @@ def test_running_out_of_descriptors_is_said_so():
         print("said")
     """
     assert run_child(script) == "said\n"
+
+
+# Busy polling.
+
+
+def cpu_time_of_a_sleep(loop):
+    before = time.thread_time()
+    loop.run_until_complete(asyncio.sleep(0.2))
+    return time.thread_time() - before
+
+
+def test_a_loop_that_polls_looks_for_so_long_and_then_blocks():
+    loop = uringloop.Loop(busy_poll=0.1)
+    assert 0.02 < cpu_time_of_a_sleep(loop) < 0.18  # others may want the core meanwhile
+    loop.close()
+
+
+def test_a_loop_does_not_poll_unless_told_to(monkeypatch):
+    monkeypatch.delenv("URINGLOOP_BUSY_POLL", raising=False)
+    loop = uringloop.Loop()
+    assert cpu_time_of_a_sleep(loop) < 0.02
+    loop.close()
+
+
+def test_the_environment_tells_how_long_to_poll(monkeypatch):
+    monkeypatch.setenv("URINGLOOP_BUSY_POLL", "0.1")
+    loop = uringloop.new_event_loop()
+    assert cpu_time_of_a_sleep(loop) > 0.02
+    loop.close()
+
+
+@pytest.mark.parametrize("seconds", [-0.1, 2, float("nan")])
+def test_a_wrong_time_to_poll_is_an_error(seconds):
+    before = ring_descriptors()
+    with pytest.raises(ValueError, match="busy_poll must be from 0 to 1 second"):
+        uringloop.Loop(busy_poll=seconds)
+    assert ring_descriptors() == before
+
+
+def test_what_comes_while_the_loop_polls_is_seen_at_once():
+    """Bytes, timers, and calls from other threads: each long before the polling ends."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    async def take_and_measure():
+        loop = asyncio.get_running_loop()
+        started = time.monotonic()
+        loop.call_later(0.02, theirs.send, b"hello")
+        assert await loop.sock_recv(ours, 100) == b"hello"
+        called = asyncio.Event()
+        threading.Timer(0.02, loop.call_soon_threadsafe, [called.set]).start()
+        await called.wait()
+        return time.monotonic() - started
+
+    loop = uringloop.Loop(busy_poll=0.9)
+    assert loop.run_until_complete(take_and_measure()) < 0.5
+    loop.close()
+    ours.close()
+    theirs.close()

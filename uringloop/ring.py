@@ -108,6 +108,10 @@ class Ring:
         if not self.forked:
             lib.ul_unregister_fd(self.engine)
 
+    def busy_poll(self, seconds: float) -> None:
+        """Look for completions for so long before each wait blocks."""
+        lib.ul_busy_poll(self.engine, seconds)
+
     def turn(self, timeout: float) -> Harvest | None:
         """Submit what is staged, wait for a completion, and hand out all there are.
 

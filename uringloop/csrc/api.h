@@ -40,6 +40,7 @@ int ul_cancel(ul_engine *e, uint64_t key, int64_t ticket);
 
 /* turn.c: the kernel entry */
 void ul_no_iowait(ul_engine *e, int enabled);
+void ul_busy_poll(ul_engine *e, double seconds);
 int ul_turn(ul_engine *e, double timeout);
 int ul_collect(ul_engine *e);
 int ul_harvested(const ul_engine *e);

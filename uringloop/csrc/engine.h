@@ -31,6 +31,7 @@ struct ul_engine {
     int registered_index;
     unsigned enter_flags; /* what every enter of this ring adds */
     unsigned features;
+    double busy_poll; /* seconds */
 
     /* Entries prepared but not yet handed to the kernel. They live here and not in the SQ, so that any number
      * can be staged, in any thread, before the ring is enabled, and taken back until the next enter. */

@@ -2,10 +2,17 @@
 #include "engine.h"
 
 #include <math.h>
+#include <time.h>
 
 #define NS_PER_S 1000000000LL
 #define MOST_ROUNDS 1000 /* to settle the sends of a turn; the first does it but for faults */
+#define LOOKS_PER_CLOCK 64
 #define LONGEST_WAIT 1e9 /* seconds; longer than any process lives, and far from overflowing */
+
+void ul_busy_poll(ul_engine *e, double seconds)
+{
+    e->busy_poll = seconds;
+}
 
 void ul_no_iowait(ul_engine *e, int enabled)
 {
@@ -72,8 +79,30 @@ static bool passing(int result)
     return result == -ETIME || result == -EINTR || result == -EAGAIN || result == -EBUSY;
 }
 
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / (double)NS_PER_S;
+}
+
+/* Waits without blocking, for so long as busy polling lasts. Returns the seconds that are left of the timeout, or 0
+ * if something has come. */
+static double busy_poll(const struct ul_engine *e, double timeout)
+{
+    bool limited = timeout > 0 && timeout <= e->busy_poll;
+    double start = now(), end = start + (limited ? timeout : e->busy_poll);
+    while (now() < end)
+        for (int i = 0; i < LOOKS_PER_CLOCK; i++)
+            if (completions_ready(e) || ul_work_pending(e))
+                return 0;
+    if (limited)
+        return 0;
+    return timeout < 0 ? timeout : timeout - e->busy_poll;
+}
+
 /* Enters as often as the staged entries need; the last enter waits. */
-static int submit_and_wait(struct ul_engine *e, double timeout)
+static int enter_all(struct ul_engine *e, double timeout)
 {
     for (;;) {
         unsigned to_submit = publish(e);
@@ -87,6 +116,17 @@ static int submit_and_wait(struct ul_engine *e, double timeout)
         if (last || (to_submit && !result))
             return 0;
     }
+}
+
+static int submit_and_wait(struct ul_engine *e, double timeout)
+{
+    if (timeout != 0 && e->busy_poll > 0) {
+        int result = enter_all(e, 0);
+        if (result < 0)
+            return result;
+        timeout = busy_poll(e, timeout);
+    }
+    return enter_all(e, timeout);
 }
 
 static void refuse(struct ul_engine *e, uint64_t number, int result)
