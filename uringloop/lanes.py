@@ -108,11 +108,6 @@ class Lane(Operation):
     def drop(self) -> None:
         """Release what is held: the socket is gone."""
 
-    def _begin(self) -> None:
-        self.busy = True
-        self._awaited = True
-        self._proactor.submit(self)
-
     def _leave(self) -> None:
         """End the call, and let the next one begin."""
         while self._turns:
@@ -217,7 +212,8 @@ class ReceiveLane(Lane, Receive):
             size = min(size, _LARGEST_RECEIVE)
             self.memory = uninitialized_memory("char[]", size)
         self.size = size
-        self._begin()
+        self.busy = self._awaited = True
+        self._proactor.submit(self)
         return self
 
     def begin_into(self, view: memoryview) -> ReceiveLane:
@@ -231,11 +227,14 @@ class ReceiveLane(Lane, Receive):
             return self
         self._into = view
         self.size = view.nbytes
-        self._begin()
+        self.busy = self._awaited = True
+        self._proactor.submit(self)
         return self
 
     def prepare(self, engine: Engine) -> int:
         """Stage the receive in the form that the fields say."""
+        if self._into is self.memory is None:
+            return lib.ul_stage_recv_pooled(engine, self.key, self.fd, self.size)
         if self._into is None:
             return super().prepare(engine)
         return lib.ul_stage_recv(engine, self.key, self.fd, ffi.from_buffer(self._into), self.size)
@@ -323,7 +322,8 @@ class SendLane(Lane, Send):
     def begin(self, data: bytes | memoryview) -> SendLane:
         """Send all the data, to be awaited; the data stays as it is until then."""
         self.data = data
-        self._begin()
+        self.busy = self._awaited = True
+        self._proactor.submit(self)
         return self
 
     def complete(self, result: int, flags: int) -> None:
@@ -373,7 +373,8 @@ class AcceptLane(Lane, Accept):
             self._leave()
             self._answer = self._held.popleft()
         else:
-            self._begin()
+            self.busy = self._awaited = True
+            self._proactor.submit(self)
         return self
 
     def _answer_call(self, result: int, flags: int) -> None:

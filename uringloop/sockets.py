@@ -44,7 +44,9 @@ class Sockets(Executor, Watchers):
         """Receive up to `n` bytes; none at the end of the stream."""
         received: bytes
         lane = self._lane(self._receives, sock)
-        if not lane.is_stream or not 0 < operator.index(n) <= sys.maxsize:
+        if type(n) is not int:
+            n = operator.index(n)
+        if not lane.is_stream or not 0 < n <= sys.maxsize:
             received = await self._when_ready(sock, READABLE, "recv", n, socket.MSG_DONTWAIT)
             return received
         if lane.busy:
