@@ -59,6 +59,7 @@ def test_probe_tells_the_features_of_a_loop():
     assert found.available
     assert not found.reason
     loop = uringloop.new_event_loop()
+    loop._proactor.ring.may_multishot(socket.AF_UNIX)
     assert found.features == vars(loop._proactor.ring.features)
     loop.close()
 
@@ -72,7 +73,7 @@ def test_each_feature_can_be_switched_off(monkeypatch, name):
 def test_an_unknown_feature_is_an_error(monkeypatch):
     monkeypatch.setenv("URINGLOOP_DISABLE", "warp_drive")
     with pytest.raises(
-        ValueError, match="unknown warp_drive; known: multishot_recv, no_iowait, pool, registered_fd"
+        ValueError, match="unknown warp_drive; known: multishot_recv, multishot_unix, no_iowait, pool, registered_fd"
     ):
         uringloop.new_event_loop()
 

@@ -26,6 +26,9 @@ class Features:
     multishot_recv: bool = True
     """One receive serves a TCP connection until it is cancelled (fair since Linux 6.8). Needs the pool."""
 
+    multishot_unix: bool = True
+    """The same for Unix sockets. Needs a kernel that does not lose the end of the stream in it (2026)."""
+
     @classmethod
     def from_environment(cls) -> "Features":
         """Return all features but those that `URINGLOOP_DISABLE` names.

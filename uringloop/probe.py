@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import asdict, dataclass, field
 
 from .ring import Ring
@@ -35,6 +36,7 @@ def probe() -> Probe:
         ring = Ring()
     except UringUnavailable as error:
         return Probe(available=False, reason=str(error.strerror), errno=error.errno or 0)
+    ring.may_multishot(socket.AF_UNIX)  # tries it out
     features = asdict(ring.features)
     ring.close()
     return Probe(available=True, features=features)

@@ -48,8 +48,8 @@ class StreamTransport(WritingTransport, asyncio.Transport):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         lane = loop._receives.find(sock)
         held = lane.take_held() if lane is not None else []
-        # Not for Unix sockets: there, kernels before 2026 can lose the end of the stream in a multishot receive.
-        self._reader = Reader(self, sock, may_multishot=internet, held=held)
+        may_multishot = self._proactor.ring.may_multishot(sock.family)
+        self._reader = Reader(self, sock, may_multishot, held)
         self._writer = Writer(self, sock)
         self._pending = self._proactor.outbox.pending
         if server is not None:
