@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 from support.checks import until
@@ -36,6 +37,24 @@ async def test_create_task_takes_a_context(loop):
     context = context_with("inside")
     assert await loop.create_task(value(), context=context) == "inside"
     assert variable.get("unset") == "unset"
+
+
+async def test_an_error_that_was_caught_is_gone_without_a_garbage_collection(loop, no_collection):
+    class Error(Exception):
+        pass
+
+    async def fail():
+        await asyncio.sleep(0)
+        raise Error
+
+    async def caught():
+        task = loop.create_task(fail())
+        await asyncio.wait([task])
+        return weakref.ref(task.exception())
+
+    error = await caught()
+    await asyncio.sleep(0)
+    assert error() is None
 
 
 def test_a_task_may_be_made_before_the_loop_runs(loop):

@@ -325,6 +325,7 @@ class Scheduling(AsyncGenerators):
                     raise
                 except BaseException as error:
                     self._report_callback(handle, error)
+        handle = None  # a failed task's traceback refers to this frame: with the task's handle, that were a cycle
 
     def _flush(self) -> None:
         unsent = self._unsent
@@ -343,6 +344,7 @@ class Scheduling(AsyncGenerators):
             finally:
                 self._current_handle = None
             self._log_if_slow(handle, started)
+        handle = None  # as above
 
     def _observe(self, operation: Operation, result: int, flags: int) -> None:
         started = self.time()
