@@ -109,3 +109,11 @@ def sockets(loop: asyncio.AbstractEventLoop) -> Iterator[SocketMaker]:
 def names(monkeypatch: pytest.MonkeyPatch) -> Names:
     """Host names made up for a test, beside those that the machine knows."""
     return Names(monkeypatch)
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Leave it to reference counts alone what becomes of objects."""
+    gc.disable()
+    yield
+    gc.enable()

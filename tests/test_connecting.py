@@ -1,10 +1,12 @@
 """create_connection, create_unix_connection and connect_accepted_socket."""
 
 import asyncio
+import contextlib
 import pathlib
 import socket
 import sys
 import time
+import weakref
 
 import pytest
 from support.checks import outcome, turns, until
@@ -161,6 +163,18 @@ async def test_a_refused_connection_names_the_address(loop, family):
     with pytest.raises(ConnectionRefusedError) as caught:
         await loop.create_connection(Recorder, *address[:2])
     assert str(caught.value) == f"[Errno 111] Connect call failed {address}"
+
+
+async def test_a_refusal_that_was_caught_is_gone_without_a_garbage_collection(loop, no_collection):
+    async def refused():
+        witness = Recorder()  # the error's traceback refers to this frame, and so to this
+        with contextlib.suppress(ConnectionRefusedError):
+            await loop.create_connection(Recorder, *refused_address())
+        return weakref.ref(witness)
+
+    witness = await refused()
+    await turns(2)
+    assert witness() is None
 
 
 async def test_a_host_that_does_not_exist(loop):

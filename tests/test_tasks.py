@@ -40,6 +40,24 @@ async def test_create_task_takes_a_context(loop):
     assert variable.get("unset") == "unset"
 
 
+async def test_an_error_that_was_caught_is_gone_without_a_garbage_collection(loop, no_collection):
+    class Error(Exception):
+        pass
+
+    async def fail():
+        await asyncio.sleep(0)
+        raise Error
+
+    async def caught():
+        task = loop.create_task(fail())
+        await asyncio.wait([task])
+        return weakref.ref(task.exception())
+
+    error = await caught()
+    await asyncio.sleep(0)
+    assert error() is None
+
+
 def test_a_task_may_be_made_before_the_loop_runs(loop):
     task = loop.create_task(asyncio.sleep(0, "slept"))
     assert not task.done()

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import hashlib
+import mmap
 import multiprocessing
 import os
 import socket
@@ -10,6 +11,7 @@ import threading
 import warnings
 
 import pytest
+from support.checks import forget
 
 import uringloop
 
@@ -282,6 +284,24 @@ def test_a_child_may_close_its_parents_loop_and_make_its_own(loop):
 
     assert in_child(replace) == 0
     assert loop.run_until_complete(asyncio.sleep(0.001, "works")) == "works"
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_what_a_child_frees_of_its_parents_loop_is_not_in_use_there(closed):
+    """The kernel's part of the loop's memory is not inherited: its addresses are free for the child's own."""
+    loops = [uringloop.new_event_loop()]
+    if closed:
+        loops[0].close()
+
+    def free():
+        loops[0].close()
+        fillings = [mmap.mmap(-1, mmap.PAGESIZE) for _ in range(100)]  # these take the holes
+        forget(loops)
+        return not any(filling[0] for filling in fillings)
+
+    status = in_child(free)
+    loops[0].close()
+    assert status == 0
 
 
 def test_a_child_made_while_the_loop_runs_can_run_a_loop_of_its_own(loop):

@@ -274,6 +274,14 @@ async def test_a_closed_socket_cannot_be_watched(loop, sockets, method):
         getattr(loop, method)(ours, print)
 
 
+@pytest.mark.parametrize("method", ["remove_reader", "remove_writer"])
+async def test_a_closed_socket_that_was_not_watched_cannot_be_unwatched(loop, sockets, method):
+    ours, _ = sockets.unix_pair()
+    ours.close()
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        getattr(loop, method)(ours)
+
+
 async def test_after_a_refusal_another_can_be_watched(loop, sockets):
     with open(__file__) as file, pytest.raises(PermissionError):
         loop.add_reader(file, print)
@@ -598,6 +606,18 @@ async def test_the_peer_sees_the_end_as_soon_as_an_unwatched_socket_is_closed(lo
         while sent:
             sent -= len(theirs.recv(1_000_000))
     assert sees_the_end(theirs)
+
+
+@pytest.mark.parametrize("direction", ["reader", "writer"])
+async def test_a_socket_can_be_unwatched_after_it_was_closed(loop, sockets, direction):
+    ours, theirs = sockets.tcp_pair()
+    calls = []
+    getattr(loop, f"add_{direction}")(ours, calls.append, "called")
+    ours.close()
+    assert getattr(loop, f"remove_{direction}")(ours)
+    assert sees_the_end(theirs)
+    await turns(3)
+    assert not calls
 
 
 async def test_the_port_is_free_as_soon_as_an_unwatched_listener_is_closed(loop, sockets):

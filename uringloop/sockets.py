@@ -149,6 +149,8 @@ class Sockets(Executor, Watchers):
                 operation.future.cancel()
             self._proactor.cancel(operation)
             raise
+        finally:
+            del operation  # an error's traceback refers to this frame, and its future to the error: a cycle
 
     async def _connect_by_call(self, sock: socket.socket, address: Any) -> None:
         try:

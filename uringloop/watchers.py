@@ -16,8 +16,9 @@ from .scheduling import Scheduling
 class _Watch:
     """A descriptor watched in one direction: the poll, and the handle that it queues."""
 
-    def __init__(self, loop: Watchers, fd: int, events: int, handle: asyncio.Handle) -> None:
+    def __init__(self, loop: Watchers, fileobj: Any, fd: int, events: int, handle: asyncio.Handle) -> None:
         self._ready = loop._ready
+        self.fileobj = fileobj
         self.handle = handle
         self.poll = Poll(loop._proactor, fd, events, self._queue)
 
@@ -118,13 +119,13 @@ class Watchers(Scheduling):
             watch.handle = handle
             return
         self._check_watchable(fd)
-        watch = watches[fd] = _Watch(self, fd, events, handle)
+        watch = watches[fd] = _Watch(self, fileobj, fd, events, handle)
         watch.poll.start()
 
     def _unwatch(self, watches: dict[int, _Watch], fileobj: Any) -> bool:
         if self._closed:
             return False
-        watch = watches.pop(_valid_descriptor_of(fileobj), None)
+        watch = watches.pop(_watched_descriptor_of(fileobj, watches), None)
         if watch is None:
             return False
         watch.handle.cancel()
@@ -158,6 +159,15 @@ def descriptor_of(fileobj: Any) -> int:
         except (AttributeError, TypeError, ValueError):
             raise ValueError(f"Invalid file object: {fileobj!r}") from None
     return fd
+
+
+def _watched_descriptor_of(fileobj: Any, watches: dict[int, _Watch]) -> int:
+    """Return the descriptor that the object had when it was watched: it may have been closed since."""
+    if descriptor_of(fileobj) < 0:
+        for fd, watch in watches.items():
+            if watch.fileobj is fileobj:
+                return fd
+    return _valid_descriptor_of(fileobj)
 
 
 def _valid_descriptor_of(fileobj: Any) -> int:

@@ -82,11 +82,12 @@ void ul_pool_recycle(struct ul_engine *e)
 
 void ul_pool_free(struct ul_engine *e)
 {
-    if (!e->pool_ring)
+    if (!e->pool_memory)
         return;
     munmap(e->pool_memory, (size_t)e->pool_count * e->pool_size);
-    munmap(e->pool_ring, e->pool_ring_size);
+    if (e->pool_ring)
+        munmap(e->pool_ring, e->pool_ring_size);
     free(e->lent);
     free(e->arrivals);
-    e->pool_ring = NULL;
+    e->pool_memory = NULL;
 }

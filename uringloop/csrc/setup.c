@@ -111,9 +111,11 @@ void ul_close(ul_engine *e)
     io_uring_queue_exit(&e->ring);
 }
 
-/* In a forked child: the ring's memory is not mapped there, only its descriptor was inherited. */
+/* In a forked child: the ring's memory is not mapped there, only its descriptor was inherited. Its addresses are
+ * free for others in the child, so unmapping them there would unmap somebody else's. */
 void ul_abandon(ul_engine *e)
 {
+    e->pool_ring = NULL;
     if (!e->open)
         return;
     e->open = false;

@@ -193,7 +193,10 @@ class Connections(TLS):
             )[0]
             if connected is not None:
                 return connected
-        raise _combined(errors, all_errors)
+        try:
+            raise _combined([*errors], all_errors)
+        finally:
+            errors.clear()  # the errors' tracebacks refer to it: a cycle
 
     async def _connect_one(self, errors: list[OSError], info: Any, local: list[Any] | None) -> socket.socket:
         family, kind, proto, _, address = info
