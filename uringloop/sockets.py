@@ -407,8 +407,7 @@ class Sockets(Executor, Watchers):
         if encoded is None:
             await self._connect_by_call(sock, address)
             return
-        operation = Connect(self._proactor, sock, address, encoded, self.create_future())
-        await self._settled(operation)
+        await self._settled(Connect(self._proactor, sock, address, encoded, self.create_future()))
 
     async def _connect_by_call(self, sock: socket.socket, address: Any) -> None:
         try:
@@ -444,6 +443,8 @@ class Sockets(Executor, Watchers):
             self._give_up(operation.future)
             self._proactor.cancel(operation)
             raise
+        finally:
+            del operation  # its future's error refers, by its traceback, to this frame
 
     def _give_up(self, future: asyncio.Future[Any]) -> None:
         """Mark a future that nobody waits for any more; a closed loop would not let us, and completes nothing."""
