@@ -7,7 +7,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from ..borrowed import SSLProtocol
+from ..borrowed import SSLProtocol, take_over_arrivals
 from ..sockets import Sockets
 from ..transports.stream import StreamTransport
 
@@ -63,6 +63,8 @@ class TLS(Sockets):
         )  # fmt: skip
         # No arrival may come between the change of protocols and the start of the handshake.
         transport.pause_reading()  # type: ignore[attr-defined]
+        if server_side:
+            take_over_arrivals(tls, protocol)
         transport.set_protocol(tls)
         made = self.call_soon(tls.connection_made, transport)
         resumed = self.call_soon(transport.resume_reading)  # type: ignore[attr-defined]
@@ -72,6 +74,7 @@ class TLS(Sockets):
             transport.close()
             made.cancel()
             resumed.cancel()
+            del waiter  # whose error refers, by its traceback, to this frame
             raise
         encrypted: asyncio.Transport = tls._app_transport
         return encrypted
