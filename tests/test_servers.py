@@ -14,7 +14,7 @@ import time
 import weakref
 
 import pytest
-from support.checks import PATIENCE, outcome, turns, until
+from support.checks import PATIENCE, outcome, stays, turns, until
 from support.children import child
 from support.protocols import Echo, Recorder
 from support.running import variable
@@ -361,6 +361,24 @@ async def test_the_factory_and_its_protocols_run_in_the_context_of_the_server(lo
     await finish(server)
 
 
+async def test_what_a_factory_sets_stays_with_its_connection(loop, sockets):
+    def factory():
+        seen.append(variable.get("unset"))
+        variable.set("by a connection")
+        return Recorder()
+
+    seen = []
+    clients = Clients(factory)
+    server = await loop.create_server(clients, "127.0.0.1", 0)
+    for count in (1, 2, 3):
+        connect(sockets, address_of(server)).close()
+        await until(lambda count=count: len(seen) == count)
+    assert seen == ["unset"] * 3
+    for protocol in clients.made:
+        await protocol.ends()
+    await finish(server)
+
+
 def test_a_server_without_descriptors_serves_again_when_there_are_some(kind):
     """The child has room for a few connections; the rest must wait, not be forgotten."""
     script = """
@@ -602,6 +620,22 @@ async def test_serve_forever_serves_until_cancelled_and_then_closes(loop, socket
         connect(sockets, address)
 
 
+@waits_for_connections
+async def test_serve_forever_that_is_cancelled_closes_the_connections_since_3_14(loop, sockets):
+    clients = Clients()
+    server = await loop.create_server(clients, "127.0.0.1", 0)
+    serving = loop.create_task(server.serve_forever())
+    client = connect(sockets, address_of(server))
+    protocol = await clients.first()
+    serving.cancel()
+    if sys.version_info < (3, 14):
+        await stays(lambda: not serving.done() and not protocol.transport.is_closing())
+        client.close()
+    assert isinstance(await outcome(serving), asyncio.CancelledError)
+    if sys.version_info >= (3, 14):
+        assert sees_the_end(client)
+
+
 async def test_closing_a_server_ends_serve_forever(loop):
     server = await loop.create_server(Echo, "127.0.0.1", 0)
     serving = loop.create_task(server.serve_forever())
@@ -645,6 +679,7 @@ async def test_a_server_that_nobody_refers_to_goes_on_serving(loop, sockets):
     await finish(found())
 
 
+@pytest.mark.uringloop_only("cancelled in its last turn, asyncio's loop leaves the server serving")
 async def test_cancelling_the_making_of_a_server_leaves_nothing(loop, names):
     names.add("several.test", ("127.0.0.1", 0), ("127.0.0.2", 0))
     for wait in range(6):

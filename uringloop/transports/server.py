@@ -55,7 +55,7 @@ class _Listener(MultishotAccept):
             self.discard(result, flags)
             return
         if result >= 0:
-            self._context.run(self._server._accepted, self.sock, result)
+            self._context.copy().run(self._server._accepted, self.sock, result)
         if flags & F_MORE or self._stopped:
             return
         if result in _OUT_OF_RESOURCES:
@@ -126,7 +126,10 @@ class Server(asyncio.AbstractServer):
             listener.start()
 
     async def serve_forever(self) -> None:
-        """Accept connections until cancelled; then close, and wait for the connections to end."""
+        """Accept connections until cancelled; then close, and wait for the connections to end.
+
+        Since Python 3.14 those are closed, too.
+        """
         if self._serving_forever is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
         if self._listeners is None:
@@ -137,6 +140,8 @@ class Server(asyncio.AbstractServer):
             await self._serving_forever
         except asyncio.CancelledError:
             self.close()
+            if sys.version_info >= (3, 14):
+                self.close_clients()
             await self.wait_closed()
             raise
         finally:
