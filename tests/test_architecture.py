@@ -16,7 +16,7 @@ PACKAGE = pathlib.Path(uringloop.__file__).parent
 LAYERS = [
     ["features", "unavailable", "_engine"],
     ["ring"],
-    ["operations"],
+    ["operations", "outbox"],
     ["proactor"],
     ["borrowed", "handles", "timers", "reporting", "wakeup"],
     ["asyncgens"],
@@ -113,6 +113,9 @@ def test_what_is_borrowed_is_there():
     assert "print" in borrowed.describe_handle(handle)
     loop.close()
     assert issubclass(borrowed.SSLProtocol, asyncio.BufferedProtocol)
+    assert callable(borrowed.SSLProtocol._do_read__buffered)
+    assert "_ssl_writing_paused" in borrowed.SSLProtocol.resume_writing.__code__.co_names
+    assert {"WRAPPED", "FLUSHING"} < set(borrowed.SSLProtocolState.__members__)
     assert set(borrowed.SendfileMode.__members__) == {"UNSUPPORTED", "TRY_NATIVE", "FALLBACK"}
 
 

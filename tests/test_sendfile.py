@@ -27,7 +27,7 @@ from support.sockets import (
     reset,
     sees_the_end,
 )
-from support.tls import client_context, server_context
+from support.tls import encrypted
 from support.wrong_calls import Bench, Case, check, made_of_a_running_loop, of_cases
 
 streams = pytest.mark.parametrize("stream", STREAMS)
@@ -522,55 +522,38 @@ async def test_the_peer_resets_during_the_fallback(loop, sockets):
         await link.protocol.ends()
 
 
-@contextlib.asynccontextmanager
-async def encrypted(loop: Any) -> AsyncIterator[tuple[Any, Any, Any]]:
-    """Both ends of a TLS connection, the second with its protocol."""
-    server_protocol = Recorder()
-    server = await loop.create_server(lambda: server_protocol, "127.0.0.1", 0, ssl=server_context())
-    transport, protocol = await loop.create_connection(
-        Recorder, *server.sockets[0].getsockname(), ssl=client_context(), server_hostname="localhost"
-    )
-    try:
-        await until(lambda: server_protocol.calls)
-        yield transport, protocol, server_protocol
-    finally:
-        await dropped(transport)
-        server.close()
-        await server_protocol.ends()
-        await server.wait_closed()
-
-
 @pytest.mark.parametrize("size", [0, 1, 100_000, LARGE])
-async def test_a_file_by_tls(loop, make_file, size):
+async def test_a_file_by_tls(loop, sockets, make_file, size):
     data = pattern(size)
     file = make_file(data)
-    async with encrypted(loop) as (transport, protocol, peer):
+    async with encrypted(sockets) as ends:
+        transport = ends.client.transport
         transport.write(b"before")
         assert await loop.sendfile(transport, file) == size
         transport.write(b"after")
-        assert await peer.receives(size + 11) == b"before" + data + b"after"
+        assert await ends.server.receives(size + 11) == b"before" + data + b"after"
         assert file.tell() == size
-        assert transport.get_protocol() is protocol
-        peer.transport.write(b"answer")
-        assert await protocol.receives(6) == b"answer"
+        assert transport.get_protocol() is ends.client
+        ends.server.transport.write(b"answer")
+        assert await ends.client.receives(6) == b"answer"
 
 
-async def test_tls_to_a_peer_that_reads_late(loop, make_file):
-    async with encrypted(loop) as (transport, _, peer):
-        peer.transport.pause_reading()
-        sending = loop.create_task(loop.sendfile(transport, make_file(bytes(LARGE * 2)), 0, LARGE))
+async def test_tls_to_a_peer_that_reads_late(loop, sockets, make_file):
+    async with encrypted(sockets) as ends:
+        ends.server.transport.pause_reading()
+        sending = loop.create_task(loop.sendfile(ends.client.transport, make_file(bytes(LARGE * 2)), 0, LARGE))
         await asyncio.sleep(0.05)
         assert not sending.done()
-        assert transport.get_write_buffer_size() < LARGE / 4
-        peer.transport.resume_reading()
+        assert ends.client.transport.get_write_buffer_size() < LARGE / 4
+        ends.server.transport.resume_reading()
         assert await sending == LARGE
-        assert not any(await peer.receives(LARGE))
+        assert not any(await ends.server.receives(LARGE))
 
 
-async def test_tls_needs_the_fallback(loop, make_file):
-    async with encrypted(loop) as (transport, _, _):
+async def test_tls_needs_the_fallback(loop, sockets, make_file):
+    async with encrypted(sockets) as ends:
         with pytest.raises(RuntimeError, match="fallback is disabled and native sendfile is not supported"):
-            await loop.sendfile(transport, make_file(b"data"), fallback=False)
+            await loop.sendfile(ends.client.transport, make_file(b"data"), fallback=False)
 
 
 # wrong calls

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import gc
 import socket
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 from support.checks import until
@@ -115,6 +117,30 @@ def test_a_task_factory_must_be_callable(loop):
     with pytest.raises(TypeError) as caught:
         loop.set_task_factory(42)
     assert str(caught.value) == "task factory must be a callable or None"
+
+
+async def test_an_error_that_ends_a_turn_leaves_nothing_to_the_garbage_collector(loop):
+    """Its traceback refers to the frames below, those of the loop, which must not refer to the error."""
+
+    class Local:
+        pass
+
+    async def suppress():
+        local = Local()
+        locals_.append(weakref.ref(local))
+        with contextlib.suppress(LookupError):
+            await futures.pop()
+
+    locals_ = []
+    futures = [loop.create_future()]
+    loop.call_later(0.005, futures[0].set_exception, LookupError())
+    gc.disable()
+    try:
+        await loop.create_task(suppress())
+        await asyncio.sleep(0.005)
+        assert locals_[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")

@@ -61,11 +61,16 @@ def default_tls(bench: Bench) -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
+def server_tls(bench: Bench) -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+
 HOST = "127.0.0.1"
 REWORDED = sys.version_info >= (3, 13)
 """asyncio changed the words then; uringloop has the new ones on every Python."""
 
 NO_TLS = {"ssl_handshake_timeout": 1.0, "ssl_shutdown_timeout": 1.0}
+WITH_TLS = {"ssl": default_tls, "server_hostname": "x"}
 TLS_OPTIONS = ["ssl_handshake_timeout", "ssl_shutdown_timeout"]
 
 CONNECTIONS = [
@@ -87,6 +92,16 @@ CONNECTIONS = [
     Case("sock_udp", ValueError, connection(sock=udp)),
     Case("sock_unix_datagram", ValueError, connection(sock=unix_datagram)),
     Case("sock_tls", TypeError, connection(sock=tls)),
+    *(
+        Case(f"{name}_{value}", ValueError, connection(sock=tcp, **WITH_TLS, **{name: value}))
+        for name in TLS_OPTIONS
+        for value in (0, -1)
+    ),
+    Case("tls_timeout_text", TypeError, connection(sock=tcp, **WITH_TLS, ssl_handshake_timeout="long")),
+    Case("ssl_text", AttributeError, connection(sock=tcp, ssl="text", server_hostname="x")),
+    Case("ssl_of_a_server", ssl.SSLError, connection(sock=tcp, ssl=server_tls, server_hostname="x")),
+    Case("server_hostname_a_number", AttributeError, connection(sock=tcp, ssl=default_tls, server_hostname=1)),
+    Case("server_hostname_wrong", ValueError, connection(sock=tcp, ssl=default_tls, server_hostname=".x")),
     Case("sock_text", AttributeError, connection(sock="text"), in_the_same_words=False),
     Case("unknown_option", TypeError, connection(host=HOST, port=80, timeout=3)),
     Case("large_port", OverflowError, connection(host=HOST, port=70_000)),
@@ -171,6 +186,14 @@ UNIX_SERVERS = [
 ]
 
 ACCEPTED = [
+    Case("ssl_true", ValueError, accepted(sock=tcp, ssl=True)),
+    Case("ssl_text", AttributeError, accepted(sock=tcp, ssl="text")),
+    Case("ssl_of_a_client", ssl.SSLError, accepted(sock=tcp, ssl=default_tls)),
+    *(
+        Case(f"{name}_{value}", ValueError, accepted(sock=tcp, ssl=server_tls, **{name: value}))
+        for name in TLS_OPTIONS
+        for value in (0, -1)
+    ),
     Case("sock_udp", ValueError, accepted(sock=udp)),
     Case("sock_unix_datagram", ValueError, accepted(sock=unix_datagram)),
     Case("sock_tls", TypeError, accepted(sock=tls)),

@@ -33,6 +33,10 @@ ThreadSafeHandle: Any = getattr(events, "_ThreadSafeHandle", asyncio.Handle)
 SSLProtocol: Any = sslproto.SSLProtocol
 """TLS between a transport and a protocol."""
 
+SSLProtocolState: Any = sslproto.SSLProtocolState
+"""What it is at; WRAPPED and FLUSHING are the states in which it reads."""
+
+
 def take_over_arrivals(tls: Any, protocol: object) -> None:
     """Give the SSLProtocol what a stream has received and not yet read: it is encrypted, if the peer began it."""
     if isinstance(protocol, streams.StreamReaderProtocol):

@@ -5,12 +5,15 @@ submission to its last completion (the one without F_MORE). The table keeps the 
 the kernel may touch; nothing of it is freed, used again or closed before.
 """
 
+import functools
+import itertools
 from collections.abc import Callable, Iterator
 
 from .operations.base import F_MORE, Operation
-from .ring import Event, Ring
+from .outbox import Outbox
+from .ring import Arrival, Event, Ring
 
-Observer = Callable[[Operation, int, int], None]
+Observer = Callable[[Operation, Callable[[], None]], None]
 
 _DRAIN_TURNS = 100
 _DRAIN_WAIT = 0.1  # seconds; only what is being worked on in a kernel thread is not cancelled at once
@@ -24,12 +27,15 @@ class Proactor:
         """`report` is told of an exception that an operation let out of `complete()`."""
         self.ring = Ring()
         self._engine = self.ring.engine
+        self.outbox = Outbox(self._engine)
         self._operations: dict[int, Operation] = {}
         self._cancelling: set[int] = set()
+        self._turns = 0
+        self._arrivals: Iterator[Arrival] = iter(())
         self._events: Iterator[Event] = iter(())
         self._report = report
         self.observer: Observer | None = None
-        """Completes operations in the dispatcher's stead, in debug mode."""
+        """Calls what takes an operation's completion, in the dispatcher's stead, in debug mode."""
 
     def submit(self, operation: Operation) -> None:
         """Stage the operation; the next turn hands it to the kernel."""
@@ -65,11 +71,19 @@ class Proactor:
 
     def turn(self, timeout: float) -> None:
         """Submit, wait up to timeout seconds (negative: without a limit), and dispatch what has completed."""
+        outbox = self.outbox
+        if outbox.pending:
+            outbox.stage()
         try:
-            self._events = self.ring.turn(timeout)
+            self._arrivals, self._events = self.ring.turn(timeout)
+            self._turns += 1
+            if outbox.staged:
+                outbox.settle()
         except BaseException:
-            # A signal's handler has raised, at the end of the wait that the signal has ended.
-            self._events = self.ring.harvested()
+            # A signal's handler has raised, most likely at the end of the wait that the signal has ended.
+            if self._turns != self.ring.turns():
+                self._arrivals, self._events = self.ring.harvested()
+                self._turns = self.ring.turns()
             raise
         self.dispatch()
 
@@ -79,20 +93,25 @@ class Proactor:
         Should one raise SystemExit or KeyboardInterrupt, the others stay and are dispatched next time.
         """
         operations = self._operations
-        cancelling = self._cancelling
         observer = self.observer
+        pool = self.ring.pool
+        for key, start, stop in self._arrivals:
+            if observer is None:
+                operations[key].arrived(pool[start:stop])
+            else:
+                operation = operations[key]
+                observer(operation, functools.partial(operation.arrived, pool[start:stop]))
         for key, result, flags in self._events:
             if flags & F_MORE:
                 operation = operations[key]
             else:
                 operation = operations.pop(key)
-                if cancelling:
-                    cancelling.discard(key)
+                self._cancelling.discard(key)
             try:
                 if observer is None:
                     operation.complete(result, flags)
                 else:
-                    observer(operation, result, flags)
+                    observer(operation, functools.partial(operation.complete, result, flags))
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
@@ -100,11 +119,12 @@ class Proactor:
 
     def start(self) -> None:
         """Take the ring for the calling thread; in a new thread, submit anew what was in flight in the old one."""
-        last_events = self.ring.adopt()
-        if last_events is None:
+        last = self.ring.adopt()
+        if last is None:
             self.dispatch()  # what an exception had left behind
             return
-        events = [*self._events, *last_events]
+        self._append(*last)
+        events = list(self._events)
         gone = self._operations.keys() - {key for key, _, flags in events if not flags & F_MORE}
         events += ((key, _CANCELED, 0) for key in gone & self._cancelling)
         self._events = iter(events)
@@ -118,7 +138,16 @@ class Proactor:
             if not operation.restartable:
                 self.cancel(operation)
         self.ring.flush()
+        while self.outbox:  # twice, if an exception came between a send and its settlement
+            if not self.outbox.staged:
+                self.outbox.stage()
+            self._append(*self.ring.collect())
+            self.outbox.settle()
         self.ring.release()
+
+    def _append(self, arrivals: Iterator[Arrival], events: Iterator[Event]) -> None:
+        self._arrivals = itertools.chain(self._arrivals, arrivals)
+        self._events = itertools.chain(self._events, events)
 
     def close(self) -> None:
         """Cancel everything, wait until the kernel has let go, and close the ring."""
@@ -126,6 +155,7 @@ class Proactor:
             self._drain()
         self.ring.close()
         self._operations.clear()
+        self.outbox.pending.clear()
 
     def _drain(self) -> None:
         self.ring.cancel_all()
@@ -135,4 +165,4 @@ class Proactor:
                 operation.discard(result, flags)
             if not self._operations:
                 break
-            self._events = self.ring.turn(_DRAIN_WAIT if turn else 0)
+            _, self._events = self.ring.turn(_DRAIN_WAIT if turn else 0)

@@ -9,10 +9,14 @@ import functools
 import os
 import weakref
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ._engine import ffi, lib
 from .features import Features
 from .unavailable import unavailable
+
+if TYPE_CHECKING:
+    from cffi import FFI
 
 # Entries of the submission and the completion queue. On kernels that charge rings against RLIMIT_MEMLOCK the
 # first does not always fit: 36, 18, 9 and 4 KiB. More entries bring nothing: what does not fit is staged.
@@ -29,7 +33,13 @@ _OPCODE_FIXED_FD_INSTALL = 54  # came with Linux 6.8, as the fairness of multish
 Event = tuple[int, int, int]
 """A completion: key, result, flags."""
 
-_NO_EVENTS: Iterator[Event] = iter(())
+Arrival = tuple[int, int, int]
+"""The completion of a receive that goes on: key, where the bytes begin in the pool, where they end."""
+
+Harvest = tuple[Iterator[Arrival], Iterator[Event]]
+"""The completions of a turn. The arrivals of an operation come before its other completions."""
+
+_NOTHING: Iterator[tuple[int, int, int]] = iter(())
 
 
 class Ring:
@@ -44,9 +54,9 @@ class Ring:
         self.engine = ffi.gc(lib.ul_new(), lib.ul_free)
         self.forked = False
         self._enabled = False
-        self._events = ffi.NULL
         if self.features.pool and lib.ul_pool_open(self.engine, POOL_BUFFERS, POOL_BUFFER_SIZE) < 0:
             self.features.pool = False
+        self._arrivals = lib.ul_arrivals(self.engine)
         self._open()
         self.pool = ffi.buffer(lib.ul_pool_memory(self.engine), POOL_BUFFERS * POOL_BUFFER_SIZE)
         _rings().add(self)
@@ -59,6 +69,7 @@ class Ring:
         if result < 0:
             raise unavailable(-result)
         self._enabled = False
+        self._capacity = 0  # words known to fit in the array of events
         self._events = lib.ul_events(self.engine)
         self._fit_features()
 
@@ -71,7 +82,7 @@ class Ring:
         features.multishot_recv &= features.pool
         features.multishot_recv &= bool(lib.ul_has_opcode(self.engine, _OPCODE_FIXED_FD_INSTALL))
 
-    def adopt(self) -> Iterator[Event] | None:
+    def adopt(self) -> Harvest | None:
         """Make the calling thread the ring's owner until release().
 
         Returns None if the ring is still the one that everything was submitted to. Otherwise a new ring had to
@@ -80,9 +91,9 @@ class Ring:
         """
         if self.forked:
             raise RuntimeError("This event loop was made before the fork; a child process needs a loop of its own")
-        last_events = None
+        last = None
         if self._enabled and not lib.ul_owned_here(self.engine):
-            last_events = self._read_events(lib.ul_harvest(self.engine))
+            last = self._read(lib.ul_harvest(self.engine))
             lib.ul_close(self.engine)
             self._open()
         if not self._enabled:
@@ -90,29 +101,32 @@ class Ring:
             self._enabled = True
         if self.features.registered_fd:
             self.features.registered_fd = lib.ul_register_fd(self.engine) == 0
-        return last_events
+        return last
 
     def release(self) -> None:
         """End what adopt() tied to the thread."""
         if not self.forked:
             lib.ul_unregister_fd(self.engine)
 
-    def turn(self, timeout: float) -> Iterator[Event]:
+    def turn(self, timeout: float) -> Harvest:
         """Submit what is staged, wait for a completion, and hand out all there are.
 
         timeout is in seconds: 0 does not wait, a negative one waits without a limit. The wait also ends, with
         nothing, when a signal arrives. Pool buffers named by the completions are valid until the next turn.
         """
-        words = lib.ul_turn(self.engine, timeout)
-        if words <= 0:  # as _read_events() does, without the call
-            self._check(words)
-            return _NO_EVENTS
-        numbers = iter(ffi.unpack(self._events, words))
-        return zip(numbers, numbers, numbers)
+        return self._read(lib.ul_turn(self.engine, timeout))
 
-    def harvested(self) -> Iterator[Event]:
-        """Hand out the completions of the last turn once more."""
-        return self._read_events(lib.ul_harvested(self.engine))
+    def collect(self) -> Harvest:
+        """Submit what is staged, and hand out what has completed; pool buffers stay valid until the next turn."""
+        return self._read(lib.ul_collect(self.engine))
+
+    def harvested(self) -> Harvest:
+        """Hand out the completions of the last turn() or collect() once more."""
+        return self._read(lib.ul_harvested(self.engine))
+
+    def turns(self) -> int:
+        """Return how often turn() has got as far as the engine."""
+        return lib.ul_turns(self.engine)
 
     def flush(self) -> None:
         """Submit what is staged."""
@@ -146,18 +160,29 @@ class Ring:
         self.forked = True
         lib.ul_abandon(self.engine)
 
-    def _read_events(self, words: int) -> Iterator[Event]:
+    def _read(self, words: int) -> Harvest:
         if words <= 0:
             self._check(words)
-            return _NO_EVENTS
-        numbers = iter(ffi.unpack(self._events, words))
-        return zip(numbers, numbers, numbers)
+            return _NOTHING, _NOTHING
+        arrived = lib.ul_arrived(self.engine)
+        words -= arrived
+        if words > self._capacity:  # the array may have grown
+            self._capacity = words
+            self._events = lib.ul_events(self.engine)
+        return _triples(self._arrivals, arrived), _triples(self._events, words)
 
     def _check(self, result: int, but: int = 0) -> None:
         if result < 0 and result != -but:
             if result == -errno.ENOMEM:
                 raise MemoryError
             raise OSError(-result, os.strerror(-result))
+
+
+def _triples(array: "FFI.CData", words: int) -> Iterator[tuple[int, int, int]]:
+    if not words:
+        return _NOTHING
+    numbers = iter(ffi.unpack(array, words))
+    return zip(numbers, numbers, numbers)
 
 
 @functools.cache

@@ -330,6 +330,7 @@ class Scheduling(AsyncGenerators):
                     raise
                 except BaseException as error:
                     self._report_callback(handle, error)
+        handle = None  # an error's traceback may refer to this frame, and the callback to the error
 
     def _flush(self) -> None:
         unsent = self._unsent
@@ -348,10 +349,11 @@ class Scheduling(AsyncGenerators):
             finally:
                 self._current_handle = None
             self._log_if_slow(handle, started)
+        handle = None  # as above
 
-    def _observe(self, operation: Operation, result: int, flags: int) -> None:
+    def _observe(self, operation: Operation, take: Callable[[], None]) -> None:
         started = self.time()
-        operation.complete(result, flags)
+        take()
         self._log_if_slow(operation, started)
 
     def _log_if_slow(self, what: object, started: float) -> None:

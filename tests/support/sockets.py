@@ -101,6 +101,13 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
+def shrink(*socks: socket.socket) -> None:
+    """Let the kernel hold little for these sockets, whatever it learns of their use."""
+    for sock in socks:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+
+
 def fill(sock: socket.socket) -> int:
     """Send until the kernel takes no more; say how much it took."""
     sent = 0

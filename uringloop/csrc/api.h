@@ -31,6 +31,7 @@ int64_t ul_stage_recv(ul_engine *e, uint64_t key, int fd, void *buffer, size_t s
 int64_t ul_stage_recv_pooled(ul_engine *e, uint64_t key, int fd, unsigned size);
 int64_t ul_stage_recv_multishot(ul_engine *e, uint64_t key, int fd);
 int64_t ul_stage_send(ul_engine *e, uint64_t key, int fd, const void *data, size_t size);
+int ul_stage_send_at_once(ul_engine *e, int fd, const void *data, size_t size);
 int64_t ul_stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size);
 int64_t ul_stage_accept_multishot(ul_engine *e, uint64_t key, int fd);
 int64_t ul_stage_connect(ul_engine *e, uint64_t key, int fd, const void *address, unsigned size);
@@ -40,8 +41,15 @@ int ul_cancel(ul_engine *e, uint64_t key, int64_t ticket);
 /* turn.c: the kernel entry */
 void ul_no_iowait(ul_engine *e, int enabled);
 int ul_turn(ul_engine *e, double timeout);
+int ul_collect(ul_engine *e);
 int ul_harvested(const ul_engine *e);
 int ul_flush(ul_engine *e);
 int ul_harvest(ul_engine *e);
 int ul_cancel_all(ul_engine *e);
 int64_t *ul_events(ul_engine *e);
+int64_t *ul_arrivals(ul_engine *e);
+int64_t ul_turns(const ul_engine *e);
+int ul_arrived(const ul_engine *e);
+unsigned ul_sends_at_once(const ul_engine *e);
+unsigned ul_settle(ul_engine *e);
+int64_t *ul_refusals(ul_engine *e);

@@ -21,12 +21,15 @@ int ul_pool_open(ul_engine *e, unsigned count, unsigned size)
         return -errno;
     void *memory = mmap(NULL, (size_t)count * size, protection, flags, -1, 0);
     e->lent = calloc(count, sizeof(*e->lent));
-    if (memory == MAP_FAILED || !e->lent) {
+    e->arrivals = calloc(count, UL_ARRIVAL_WORDS * sizeof(*e->arrivals));
+    if (memory == MAP_FAILED || !e->lent || !e->arrivals) {
         munmap(ring, ring_size);
         if (memory != MAP_FAILED)
             munmap(memory, (size_t)count * size);
         free(e->lent);
+        free(e->arrivals);
         e->lent = NULL;
+        e->arrivals = NULL;
         return -ENOMEM;
     }
     madvise(ring, ring_size, MADV_DONTFORK);
@@ -84,5 +87,6 @@ void ul_pool_free(struct ul_engine *e)
     munmap(e->pool_memory, (size_t)e->pool_count * e->pool_size);
     munmap(e->pool_ring, e->pool_ring_size);
     free(e->lent);
+    free(e->arrivals);
     e->pool_ring = NULL;
 }

@@ -20,6 +20,9 @@
 #define UL_POOL_GROUP 1   /* the buffer group of the one pool */
 #define UL_DROPPED 0xff   /* opcode of a staged entry that was cancelled before the kernel saw it */
 #define UL_EVENT_WORDS 3  /* a completion is three int64: key, result, flags */
+#define UL_ARRIVAL_WORDS 3 /* an arrival is three int64: key, where its bytes begin in the pool, where they end */
+#define UL_REFUSAL_WORDS 2 /* a refused send is two int64: its number, result */
+#define UL_AT_ONCE (1ULL << 63) /* in the user data of a send at once; its number is the rest */
 
 struct ul_engine {
     struct io_uring ring;
@@ -43,6 +46,14 @@ struct ul_engine {
     int64_t *events;
     unsigned events_capacity; /* completions */
     int harvested;            /* words that the last turn put there */
+    int64_t turns;
+    int64_t *arrivals;        /* one for each buffer of the pool */
+    int arrived;              /* words that the last turn put there */
+
+    /* Sends at once since ul_settle(): how many, and which of them the kernel refused. */
+    unsigned sends_at_once, refused;
+    int64_t *refusals;
+    unsigned refusals_capacity;
 
     /* The pool. A buffer that a harvest reported belongs to Python until the next turn begins. */
     struct io_uring_buf_ring *pool_ring;

@@ -126,6 +126,7 @@ void ul_free(ul_engine *e)
     ul_pool_free(e);
     free(e->staged);
     free(e->dropped);
+    free(e->refusals);
     free(e->events);
     free(e);
 }

@@ -76,6 +76,35 @@ int64_t ul_stage_send(ul_engine *e, uint64_t key, int fd, const void *data, size
     return stage_memory(e, IORING_OP_SEND, key, fd, data, clamp_size(size), MSG_NOSIGNAL | MSG_WAITALL);
 }
 
+/* Room for the refusal of one more send, so that none need be lost for want of memory when it comes. */
+static bool reserve_refusal(struct ul_engine *e)
+{
+    if (e->sends_at_once < e->refusals_capacity)
+        return true;
+    unsigned capacity = e->refusals_capacity ? e->refusals_capacity * 2 : FIRST_CAPACITY;
+    int64_t *grown = realloc(e->refusals, capacity * UL_REFUSAL_WORDS * sizeof(*grown));
+    if (!grown)
+        return false;
+    e->refusals = grown;
+    e->refusals_capacity = capacity;
+    return true;
+}
+
+/* The kernel sends what the socket takes when the entry is submitted, and answers only if that was not everything:
+ * MSG_DONTWAIT ends the send there and then, MSG_WAITALL makes a part of it a failure, and a failure is what
+ * CQE_SKIP_SUCCESS still reports. */
+int ul_stage_send_at_once(ul_engine *e, int fd, const void *data, size_t size)
+{
+    if (!reserve_refusal(e))
+        return -ENOMEM;
+    int flags = MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT;
+    if (stage_memory(e, IORING_OP_SEND, UL_AT_ONCE | e->sends_at_once, fd, data, clamp_size(size), (unsigned)flags) < 0)
+        return -ENOMEM;
+    e->staged[e->staged_tail - 1].flags = IOSQE_CQE_SKIP_SUCCESS;
+    e->sends_at_once++;
+    return 0;
+}
+
 static int64_t stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size, uint16_t flags)
 {
     struct io_uring_sqe *sqe = ul_stage(e, IORING_OP_ACCEPT, key, fd);

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #define NS_PER_S 1000000000LL
+#define MOST_ROUNDS 1000 /* to settle the sends of a turn; the first does it but for faults */
 #define LONGEST_WAIT 1e9 /* seconds; longer than any process lives, and far from overflowing */
 
 void ul_no_iowait(ul_engine *e, int enabled)
@@ -88,47 +89,141 @@ static int submit_and_wait(struct ul_engine *e, double timeout)
     }
 }
 
-/* Copies completions from the CQ into the events array and returns the number of words written. */
-int ul_harvest(ul_engine *e)
+static void refuse(struct ul_engine *e, uint64_t number, int result)
+{
+    int64_t *refusal = &e->refusals[e->refused++ * UL_REFUSAL_WORDS];
+    refusal[0] = (int64_t)number;
+    refusal[1] = result;
+}
+
+static void put_event(struct ul_engine *e, uint64_t key, int result, unsigned flags)
+{
+    int64_t *event = &e->events[e->harvested];
+    event[0] = (int64_t)key;
+    event[1] = result;
+    event[2] = flags;
+    e->harvested += UL_EVENT_WORDS;
+}
+
+/* Bytes in the pool, and the receive goes on: what comes most, and needs the least said. */
+static bool is_arrival(const struct io_uring_cqe *cqe)
+{
+    const unsigned flags = IORING_CQE_F_BUFFER | IORING_CQE_F_MORE;
+    return (cqe->flags & flags) == flags && cqe->res > 0;
+}
+
+static void put_arrival(struct ul_engine *e, const struct io_uring_cqe *cqe)
+{
+    int64_t *arrival = &e->arrivals[e->arrived];
+    int64_t start = (int64_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT) * e->pool_size;
+    arrival[0] = (int64_t)cqe->user_data;
+    arrival[1] = start;
+    arrival[2] = start + cqe->res;
+    e->arrived += UL_ARRIVAL_WORDS;
+}
+
+/* Is there room for one more completion, or can it be made? */
+static bool has_room(struct ul_engine *e)
+{
+    if ((unsigned)e->harvested < e->events_capacity * UL_EVENT_WORDS)
+        return true;
+    int64_t *grown = realloc(e->events, (size_t)e->events_capacity * 2 * UL_EVENT_WORDS * sizeof(*grown));
+    if (!grown)
+        return false;
+    e->events = grown;
+    e->events_capacity *= 2;
+    return true;
+}
+
+/* Copies completions from the CQ to the ends of the arrays: arrivals to one, all others to another. The last of an
+ * operation is never an arrival, so the arrivals of each are still in order if they are dispatched first. */
+static void harvest(struct ul_engine *e)
 {
     struct io_uring_cq *cq = &e->ring.cq;
-    unsigned head = *cq->khead, tail = io_uring_smp_load_acquire(cq->ktail), count = 0;
-    for (; head != tail && count < e->events_capacity; head++) {
+    unsigned head = *cq->khead, tail = io_uring_smp_load_acquire(cq->ktail);
+    for (; head != tail && has_room(e); head++) {
         const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
         if (cqe->flags & IORING_CQE_F_BUFFER)
             e->lent[e->lent_count++] = (unsigned short)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
-        if (!cqe->user_data)
-            continue;
-        int64_t *event = &e->events[count++ * UL_EVENT_WORDS];
-        event[0] = (int64_t)cqe->user_data;
-        event[1] = cqe->res;
-        event[2] = cqe->flags;
+        if (is_arrival(cqe))
+            put_arrival(e, cqe);
+        else if (cqe->user_data & UL_AT_ONCE)
+            refuse(e, cqe->user_data & ~UL_AT_ONCE, cqe->res);
+        else if (cqe->user_data)
+            put_event(e, cqe->user_data, cqe->res, cqe->flags);
     }
     io_uring_smp_store_release(cq->khead, head);
-    while (e->dropped_count && count < e->events_capacity) {
-        int64_t *event = &e->events[count++ * UL_EVENT_WORDS];
-        event[0] = (int64_t)e->dropped[--e->dropped_count];
-        event[1] = -ECANCELED;
-        event[2] = 0;
+    while (e->dropped_count && has_room(e))
+        put_event(e, e->dropped[--e->dropped_count], -ECANCELED, 0);
+}
+
+/* The result of the last turn, once more for a caller whom a signal has kept from taking it. */
+int ul_harvested(const ul_engine *e)
+{
+    return e->harvested + e->arrived;
+}
+
+/* Harvests what is there, without an enter. Returns the number of words in both arrays, as the turn does. */
+int ul_harvest(ul_engine *e)
+{
+    e->harvested = e->arrived = 0;
+    harvest(e);
+    return ul_harvested(e);
+}
+
+/* Has the kernel answered for all sends at once, so that those it has not refused are done? */
+static bool settled(const struct ul_engine *e)
+{
+    return !e->sends_at_once ||
+           (e->staged_head == e->staged_tail && io_uring_smp_load_acquire(e->ring.sq.khead) == e->sq_tail &&
+            !(IO_URING_READ_ONCE(*e->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW));
+}
+
+/* Submits, waits and harvests. One round does it, unless the kernel is short of memory or the CQ overflows. */
+static int collect(struct ul_engine *e, double timeout)
+{
+    e->harvested = e->arrived = 0;
+    for (int round = 0; round < MOST_ROUNDS; round++) {
+        int result = submit_and_wait(e, timeout);
+        if (result < 0)
+            return result;
+        harvest(e);
+        if (settled(e))
+            return ul_harvested(e);
+        timeout = 0;
     }
-    return (int)(count * UL_EVENT_WORDS);
+    return -ENOMEM;
 }
 
 int ul_turn(ul_engine *e, double timeout)
 {
-    e->harvested = 0;
+    e->turns++;
     ul_pool_recycle(e);
-    int result = submit_and_wait(e, timeout);
-    if (result < 0)
-        return result;
-    e->harvested = ul_harvest(e);
-    return e->harvested;
+    return collect(e, timeout);
 }
 
-/* The result of the last turn once more, for a caller whom a signal has kept from taking it. */
-int ul_harvested(const ul_engine *e)
+/* As ul_turn(), without a wait and with no buffer given back: completions of the last turn are still to be read. */
+int ul_collect(ul_engine *e)
 {
-    return e->harvested;
+    return collect(e, 0);
+}
+
+unsigned ul_sends_at_once(const ul_engine *e)
+{
+    return e->sends_at_once;
+}
+
+/* Begins anew to count sends at once; returns how many of those counted before were refused. */
+unsigned ul_settle(ul_engine *e)
+{
+    unsigned refused = e->refused;
+    e->sends_at_once = e->refused = 0;
+    return refused;
+}
+
+int64_t *ul_refusals(ul_engine *e)
+{
+    return e->refusals;
 }
 
 /* Submits what is staged and lets the kernel finish what it can; the completions wait for the next turn. */
@@ -150,4 +245,21 @@ int ul_cancel_all(ul_engine *e)
 int64_t *ul_events(ul_engine *e)
 {
     return e->events;
+}
+
+int64_t *ul_arrivals(ul_engine *e)
+{
+    return e->arrivals;
+}
+
+/* How many turns there were: tells whether the result of the last one was taken. */
+int64_t ul_turns(const ul_engine *e)
+{
+    return e->turns;
+}
+
+/* How many words of arrivals the last turn has brought. */
+int ul_arrived(const ul_engine *e)
+{
+    return e->arrived;
 }

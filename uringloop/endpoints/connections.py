@@ -159,17 +159,16 @@ class Connections(TLS):
         self._ensure_fd_no_transport(sock)  # that of another transport is not closed
         with _closed_on_failure(sock, takes_socket):
             waiter = self.create_future()
-            context = tls_context(ssl, server_side) if ssl else None
             transport = self._make_transport(
-                sock, protocol, context, waiter,
+                sock, protocol, ssl, waiter,
                 server_side=server_side, server_hostname=server_hostname,
                 ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
             )  # fmt: skip
         try:
             await waiter
         except BaseException:
+            del waiter  # it refers to the error, the error to this frame
             transport.close()
-            del waiter  # whose error refers, by its traceback, to this frame
             raise
         return transport, protocol
 
@@ -255,15 +254,6 @@ def check_tls_options(
     for name, value in options.items():
         if value is not None:
             raise ValueError(f"{name} is only meaningful with ssl")
-
-
-def tls_context(ssl: ssl_module.SSLContext | bool, server_side: bool) -> ssl_module.SSLContext:
-    """Return the context; for True, one with the system's certificates."""
-    if not isinstance(ssl, bool):
-        return ssl
-    if server_side:
-        raise ValueError("Server side SSL needs a valid SSLContext")
-    return ssl_module.create_default_context()
 
 
 def _not_empty(infos: list[Any]) -> list[Any]:

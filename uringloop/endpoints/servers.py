@@ -130,14 +130,17 @@ class Servers(Connections):
     ) -> Connected:
         """Return the function that makes a transport of each accepted connection.
 
-        A protocol factory that raises costs its connection and nothing else; as with asyncio's loop, the error is
-        told to the exception handler in debug mode only.
+        A protocol factory that raises, or a handshake that fails, costs its connection and nothing else; as with
+        asyncio's loop, the error is told to the exception handler in debug mode only.
         """
 
         def connected(connection: socket.socket, server: Server) -> None:
+            protocol = None
+            waiter = self.create_future() if ssl else None
             try:
-                self._make_transport(
-                    connection, protocol_factory(), ssl, None, server,
+                protocol = protocol_factory()
+                transport = self._make_transport(
+                    connection, protocol, ssl, waiter, server,
                     server_side=True, ssl_handshake_timeout=ssl_handshake_timeout,
                     ssl_shutdown_timeout=ssl_shutdown_timeout,
                 )  # fmt: skip
@@ -146,11 +149,32 @@ class Servers(Connections):
                 raise
             except BaseException as error:
                 connection.close()
-                if self._debug:
-                    message = "Error on transport creation for incoming connection"
-                    self.call_exception_handler({"message": message, "exception": error})
+                self._report_accepted(error, protocol, None)
+            else:
+                if waiter is not None:
+                    self.create_task(self._await_handshake(waiter, transport, protocol))
 
         return connected
+
+    async def _await_handshake(
+        self, waiter: asyncio.Future[None], transport: asyncio.Transport, protocol: asyncio.BaseProtocol
+    ) -> None:
+        """Wait for the handshake of an accepted connection; cancelled, as all tasks are in the end, give it up."""
+        try:
+            await waiter
+        except BaseException as error:
+            del waiter  # it refers to the error, the error to this frame
+            transport.close()
+            self._report_accepted(error, protocol, transport)
+
+    def _report_accepted(
+        self, error: BaseException, protocol: asyncio.BaseProtocol | None, transport: asyncio.Transport | None
+    ) -> None:
+        """Tell, in debug mode, of an accepted connection that came to nothing."""
+        if self._debug:
+            message = "Error on transport creation for incoming connection"
+            known = {"message": message, "exception": error, "protocol": protocol, "transport": transport}
+            self.call_exception_handler({key: value for key, value in known.items() if value is not None})
 
     async def _resolve_hosts(self, host: Any, port: int | None, family: int, flags: int) -> list[Any]:
         """Return the distinct addresses of one host or of several; none, or an empty one, stands for all."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
-from ..borrowed import SSLProtocol, take_over_arrivals
+from ..borrowed import take_over_arrivals
 from ..sockets import Sockets
 from ..transports.stream import StreamTransport
+from ..transports.tls import TLSProtocol
 
 if TYPE_CHECKING:
     from ..transports.server import Server
@@ -22,19 +23,20 @@ class TLS(Sockets):
         self,
         sock: socket.socket,
         protocol: asyncio.BaseProtocol,
-        context: ssl.SSLContext | None,
+        ssl: SSLContext | bool | None,
         waiter: asyncio.Future[None] | None,
         server: Server | None = None,
         **options: Any,
     ) -> asyncio.Transport:
         """Return a transport for the connected socket; with a context, an encrypted one.
 
-        The options are SSLProtocol's: server_side, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout.
+        True stands for a client's context with the system's certificates. The options are TLSProtocol's:
+        server_side, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout.
         """
         self._ensure_fd_no_transport(sock)
-        if context is None:
+        if not ssl:
             return StreamTransport(self, sock, protocol, waiter, server)
-        tls = SSLProtocol(self, protocol, context, waiter, **options)
+        tls = TLSProtocol(self, protocol, None if isinstance(ssl, bool) else ssl, waiter, **options)
         StreamTransport(self, sock, tls, server=server)
         transport: asyncio.Transport = tls._app_transport
         return transport
@@ -43,7 +45,7 @@ class TLS(Sockets):
         self,
         transport: asyncio.BaseTransport,
         protocol: asyncio.BaseProtocol,
-        sslcontext: ssl.SSLContext,
+        sslcontext: SSLContext,
         *,
         server_side: bool = False,
         server_hostname: str | None = None,
@@ -51,12 +53,12 @@ class TLS(Sockets):
         ssl_shutdown_timeout: float | None = None,
     ) -> asyncio.Transport:
         """Encrypt a connection that is under way; return the transport to use from then on."""
-        if not isinstance(sslcontext, ssl.SSLContext):
+        if not isinstance(sslcontext, SSLContext):
             raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
         waiter = self.create_future()
-        tls = SSLProtocol(
+        tls = TLSProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname,
             ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
             call_connection_made=False,
@@ -71,10 +73,10 @@ class TLS(Sockets):
         try:
             await waiter
         except BaseException:
+            del waiter  # it refers to the error, the error to this frame
             transport.close()
             made.cancel()
             resumed.cancel()
-            del waiter  # whose error refers, by its traceback, to this frame
             raise
         encrypted: asyncio.Transport = tls._app_transport
         return encrypted

@@ -40,6 +40,10 @@ class Operation:
         """Stage the submission entry and return the engine's ticket for it."""
         raise NotImplementedError
 
+    def arrived(self, data: bytes) -> None:
+        """Take bytes from a multishot receive, which goes on."""
+        raise NotImplementedError
+
     def complete(self, result: int, flags: int) -> None:
         """Take a completion: a result as of the system call, or -errno."""
         raise NotImplementedError

@@ -36,9 +36,8 @@ class Outgoing(FlowControl):
         """Send the data at the end of the turn."""
         self._waiting.append(data)
         self.size += len(data)
-        if not self._queued:  # as _queue() does, without the call
-            self._queued = True
-            self._unsent.append(self)
+        if not self._queued:
+            self._queue()
         if self.size > self.high:
             self._send_now()
             self._pause_protocol_if_full()

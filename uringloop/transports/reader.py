@@ -20,8 +20,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .._engine import lib
-from ..operations.base import F_MORE, os_error
-from ..operations.receive import BUFFER_SHIFT, Receive, uninitialized_memory
+from ..operations.base import os_error
+from ..operations.receive import Receive, uninitialized_memory
 from ..ring import POOL_BUFFER_SIZE
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Reader(Receive):
         self._run = transport._context.run
         self._may_multishot = may_multishot
         self._flowing = False  # neither paused nor ended, and nothing held
+        self._is_plain = False  # flowing to a Protocol's data_received(), and no other form is due
         self._paused = False
         self._ended = False
         self._held: deque[bytes | int] = deque(held)  # arrivals; a number, the last, is a result with no bytes
@@ -76,7 +77,7 @@ class Reader(Receive):
     def pause(self) -> None:
         """Deliver nothing from now on, and leave what has not arrived to the kernel."""
         self._paused = True
-        self._flowing = False
+        self._set_flowing(False)
         self._proactor.cancel(self)
 
     def resume(self) -> None:
@@ -85,20 +86,21 @@ class Reader(Receive):
         if self._held:
             self._transport._loop.call_soon(self._deliver_held)
         else:
-            self._flowing = not self._ended
+            self._set_flowing(not self._ended)
             self._arm()
 
     def set_protocol(self, protocol: Any) -> None:
         """Deliver to this protocol from now on; take back what is in flight in a form that does not suit it."""
         self._protocol = protocol
         self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
+        self._set_flowing(self._flowing)
         if self._watching != self._buffered:
             self._proactor.cancel(self)
 
     def stop(self) -> None:
         """Drop what was held, and end."""
         self._ended = True
-        self._flowing = False
+        self._set_flowing(False)
         self._held.clear()
         self._proactor.cancel(self)
 
@@ -110,42 +112,39 @@ class Reader(Receive):
             return lib.ul_stage_poll(engine, self.key, self.fd, select.POLLIN, False)
         return super().prepare(engine)
 
-    def complete(self, result: int, flags: int) -> None:
-        """Deliver an arrival, or hold it; arm the next operation if this one has ended."""
-        if self._flowing and not self._watching and 0 < result < POOL_BUFFER_SIZE and self.memory is None:
-            # The usual case, without a call of read() and _deliver().
-            start = (flags >> BUFFER_SHIFT) * POOL_BUFFER_SIZE
-            data = self._pool[start : start + result]
-            if self._buffered:
-                self._feed(data)
-            else:
-                try:
-                    self._run(self._protocol.data_received, data)
-                except (SystemExit, KeyboardInterrupt):
-                    raise
-                except BaseException as error:
-                    self._fail(error)
-            self._streak = 0
+    def arrived(self, data: bytes) -> None:
+        """Deliver an arrival, or hold it."""
+        if self._is_plain:  # the usual case: what _take() does, without the calls
+            try:
+                self._run(self._protocol.data_received, data)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self._fail(error)
+            if len(data) == POOL_BUFFER_SIZE:
+                self._adapt(POOL_BUFFER_SIZE)
         else:
-            self._complete_rarely(result, flags)
-        if not flags & F_MORE:
-            self._arm()
+            self._take(data)
 
-    def _complete_rarely(self, result: int, flags: int) -> None:
+    def complete(self, result: int, flags: int) -> None:
+        """Take the last answer of an operation, and arm the next."""
         if self._watching:
             if result > 0 and self._flowing and self._buffered:
                 self._receive_into_protocol()
         elif result > 0:
-            data = self.read(result, flags)
-            if self._flowing:
-                self._deliver(data)
-            elif not self._ended:
-                self._held.append(data)
-            self._adapt(result)
+            self._take(self.read(result, flags))
         elif result not in _TRY_AGAIN and not self._ended:
             self._held.append(result)
             if self._flowing:
                 self._deliver_held()
+        self._arm()
+
+    def _take(self, data: bytes) -> None:
+        if self._flowing:
+            self._deliver(data)
+        elif not self._ended:
+            self._held.append(data)
+        self._adapt(len(data))
 
     def _arm(self) -> None:
         if self._paused or self._ended or self._held or self._proactor.is_in_flight(self):
@@ -154,6 +153,10 @@ class Reader(Receive):
         if not self._watching:
             self._choose_memory()
         self._proactor.submit(self)
+
+    def _set_flowing(self, flowing: bool) -> None:
+        self._flowing = flowing
+        self._is_plain = flowing and not self._buffered and not self._streak
 
     def _choose_memory(self) -> None:
         features = self._proactor.ring.features
@@ -168,14 +171,12 @@ class Reader(Receive):
     def _adapt(self, result: int) -> None:
         """Count towards the other form of receive, and change to it when the time has come."""
         full = result >= POOL_BUFFER_SIZE
-        if full == self._bulk:
-            self._streak = 0
-            return
-        self._streak += 1
+        self._streak = 0 if full == self._bulk else self._streak + 1
         if self._streak == (_SMALL_AFTER_BULK if self._bulk else _FULL_BEFORE_BULK):
             self._bulk = not self._bulk
             self._streak = 0
             self._proactor.cancel(self)  # a multishot one
+        self._set_flowing(self._flowing)
 
     # The protocol's side
 
@@ -200,7 +201,7 @@ class Reader(Receive):
                 self._deliver(item)
             else:
                 self._end(item)
-        self._flowing = not (self._paused or self._ended or self._held)
+        self._set_flowing(not (self._paused or self._ended or self._held))
         self._arm()
 
     def _receive_into_protocol(self) -> None:

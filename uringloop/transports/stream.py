@@ -60,6 +60,7 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         # Not for Unix sockets: there, kernels before 2026 can lose the end of the stream in a multishot receive.
         self._reader = Reader(self, sock, may_multishot=internet, held=held)
         self._writer = Writer(self, sock)
+        self._pending = self._proactor.outbox.pending
         if server is not None:
             server._attach(self)
         self._begin(self._reader.start, waiter)
@@ -94,20 +95,29 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         if type(data) is not bytes:
             data = snapshot(data)
         writer = self._writer
+        if 0 < len(data) <= writer.prompt_limit:
+            pending = self._pending
+            if writer not in pending:
+                pending[writer] = data
+                return
+            if writer.add_to_pending(data):
+                return
         if writer.refuses:
             self._refuse("write")
-        if not data:
-            return
-        if self._lost:
+        if self._lost and data:
             self._ignore_write()
-            return
-        writer.write(data)
+        elif data:
+            writer.write(data)
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         """Send each of the data."""
         if self._writer.refuses:
             self._refuse(_WRITELINES)
         super().writelines(list_of_data)
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait to be sent."""
+        return self._writer.total_size
 
     def _refuse(self, call: str) -> None:
         if self._writer.ended:
@@ -127,7 +137,7 @@ class StreamTransport(WritingTransport, asyncio.Transport):
             return
         self._closing = True
         self._reader.stop()
-        self._writer.must_follow_up = True
+        self._writer.withdraw()
         if self._writer.idle:
             self._finish(None)
 

@@ -1,6 +1,9 @@
 """The sending side of a stream transport.
 
-Rule of this file: at most one send is in flight; what is written meanwhile waits for it.
+Rules of this file:
+- As long as everything goes well, what is written is sent promptly: by the outbox, with nothing in flight after it.
+- What that does not suit (a large write, what the socket refused, what something else has to follow) is sent
+  by an operation, of which there is at most one in flight; what is written meanwhile waits for it.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from .stream import StreamTransport
 
 _JOIN_SIZE = 256 * 1024  # bytes
+_PROMPT_SIZE = 64 * 1024  # bytes; more seldom finds room at once
+_COPIED_SIZE = 4 * 1024  # bytes; a write to which this much is prepended is hardly slower
 _TRY_AGAIN = (-errno.EAGAIN, -errno.EINTR, -errno.ENOBUFS, -errno.ECANCELED)
 
 
@@ -28,14 +33,71 @@ class Writer(Outgoing, Send):
         Send.__init__(self, sock.fileno())
         Outgoing.__init__(self, transport, _JOIN_SIZE)
         self._sock = sock
-        self._submit = transport._proactor.submit
+        self._proactor = transport._proactor
+        self._pending = transport._proactor.outbox.pending
         self._in_flight = False
         self._ended = False  # write_eof() was called
         self._file: FileTurn | None = None
         self.refuses = False  # no write is taken any more, or for the time of a file
-        self.must_follow_up = False  # something is to be done when everything is sent
+        self.prompt_limit = 0
+        self._be_prompt()
+
+    # Prompt sends
+
+    prompt_limit: int
+    """How long (bytes) a write may be that is put in the outbox; 0 while none may be."""
+
+    def add_to_pending(self, data: bytes) -> bool:
+        """Have the data go with an earlier write of this turn, or return False if they are long."""
+        pending = self._pending[self]
+        if len(pending) > _COPIED_SIZE or len(pending) + len(data) > self.prompt_limit:
+            return False
+        self._pending[self] = pending + data
+        return True
+
+    def withdraw(self) -> None:
+        """Send nothing promptly from now on; what was in the outbox waits for an operation."""
+        self.prompt_limit = 0
+        pending = self._pending.pop(self, b"")
+        if pending:
+            self._put_first(pending)
+
+    def refused(self, data: bytes, result: int) -> None:
+        """Have an operation send what the outbox could not."""
+        if self._transport._lost:
+            return
+        self.prompt_limit = 0
+        if result < 0 and result not in _TRY_AGAIN:
+            self._transport._fatal_error(os_error(result), "Fatal write error on socket transport")
+        else:
+            self._put_first(memoryview(data)[max(result, 0) :])
+
+    def _put_first(self, data: bytes | memoryview) -> None:
+        self._waiting.insert(0, data)
+        self.size += len(data)
+        if not self._queued:
+            self._queue()
+
+    def _be_prompt(self) -> None:
+        self.prompt_limit = min(self.high, _PROMPT_SIZE)
 
     # The transport's side
+
+    def write(self, data: bytes) -> None:
+        """Send the data at the end of the turn, by an operation."""
+        self.withdraw()
+        super().write(data)
+
+    def set_limits(self, high: int | None, low: int | None) -> None:
+        """Set the limits of flow control, and that of prompt sends, which may not be higher."""
+        super().set_limits(high, low)
+        if self.prompt_limit > self.high:
+            self.withdraw()
+
+    @property
+    def total_size(self) -> int:
+        """How many bytes were written and not yet sent."""
+        return self.size + len(self._pending.get(self, b""))
 
     @property
     def ended(self) -> bool:
@@ -49,17 +111,18 @@ class Writer(Outgoing, Send):
 
     def end(self) -> None:
         """Shut down the sending side when everything is sent."""
+        self.withdraw()
         self._ended = True
         self.refuses = True
-        self.must_follow_up = True
         if self.idle and not self._queued:
             self._sock.shutdown(socket.SHUT_WR)
 
     def drop(self) -> None:
         """Forget what was not sent."""
+        self.withdraw()
         self._waiting.clear()
         self.size = 0
-        self._transport._proactor.cancel(self)
+        self._proactor.cancel(self)
         if self._file is not None:
             self._file.interrupt()
 
@@ -67,15 +130,14 @@ class Writer(Outgoing, Send):
         """Take no writes until end_file(). Raises RuntimeError if a file is being sent already."""
         if self._file is not None:
             raise RuntimeError("unable to send a file; sendfile is in progress")
+        self.withdraw()
         self._file = turn
         self.refuses = True
-        self.must_follow_up = True
 
     def end_file(self) -> None:
         """Take writes again, and do what had to wait for the file."""
         self._file = None
         self.refuses = self._ended
-        self.must_follow_up = self._ended or self._transport._closing
         if not self.size and not self._transport._lost:
             self._drained()
 
@@ -86,11 +148,10 @@ class Writer(Outgoing, Send):
         self._queued = False
         if self._in_flight:
             return
-        waiting = self._waiting
-        if waiting:
-            self.data = waiting.pop() if len(waiting) == 1 else self._take()
+        if self._waiting:
+            self.data = self._take()
             self._in_flight = True
-            self._submit(self)
+            self._proactor.submit(self)
         elif not self._transport._lost:
             self._sent(b"", 0)  # all went at once: see what follows
 
@@ -98,11 +159,6 @@ class Writer(Outgoing, Send):
         """Account for what was sent and see what follows."""
         self._in_flight = False
         data, self.data = self.data, b""
-        if result == self.size and not self._protocol_paused:  # all is sent: what _sent() does, without the call
-            self.size = 0
-            if self.must_follow_up:
-                self._drained()
-            return
         if self._transport._lost:
             return
         if result < 0 and result not in _TRY_AGAIN:
@@ -123,6 +179,8 @@ class Writer(Outgoing, Send):
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError as error:
                 self._transport._fatal_error(error, "Fatal write error on socket transport")
+        else:
+            self._be_prompt()
 
     def _send_now(self) -> None:
         if self._in_flight:
