@@ -23,6 +23,7 @@ LAYERS = [
     ["scheduling"],
     ["tasks", "signals", "watchers", "children"],
     ["executor"],
+    ["lanes"],
     ["sockets"],
     ["transports"],
     ["endpoints"],

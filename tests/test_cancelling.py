@@ -25,6 +25,7 @@ from support.sockets import (
     pattern,
     read_exactly,
     read_some,
+    read_to_the_end,
     read_what_is_there,
     reset,
     sees_the_end,
@@ -363,6 +364,60 @@ def test_what_a_failed_call_leaves_of_a_view_can_be_collected(kind, call):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize("call", ["sock_recv_into", "sock_recvfrom_into", "sock_sendall"])
+async def test_a_call_that_was_cancelled_in_line_lets_go_of_its_buffer(loop, sockets, call):
+    ours, _ = sockets.tcp_pair()
+    size = 10_000_000
+    first = loop.create_task(loop.sock_sendall(ours, bytes(size)) if call == "sock_sendall" else recv(loop, ours))
+    await turns(2)
+    buffer = bytearray(size)
+    second = loop.create_task(getattr(loop, call)(ours, buffer))
+    await turns(2)
+    assert await cancelled(second) is None
+    buffer.clear()
+    await cancelled(first)
+
+
+KEPT_IN_A_CYCLE = """
+import gc
+
+class Keeper:
+    pass
+
+async def receive(sock, view, keeper):
+    try:
+        await loop.sock_recv_into(sock, view)
+    except BaseException as error:
+        keeper.error, keeper.itself = error, keeper
+
+async def main():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        first = loop.create_task(loop.sock_recv(ours, 9))
+        view = memoryview(bytearray(9))  # older than what refers to it, and so cleared before that
+        second = loop.create_task(receive(ours, view, Keeper()))
+        del view
+        await asyncio.sleep(0.01)
+        second.cancel()
+        await second
+        first.cancel()
+        await asyncio.wait([first])
+
+gc.disable()
+loop = new_event_loop()
+loop.run_until_complete(main())
+gc.collect()
+loop.close()
+"""
+
+
+def test_what_a_cancelled_call_leaves_of_a_view_can_be_collected(kind):
+    """CPython before 3.11.8 and 3.12.2 crashes when a memoryview is garbage together with who has a hold of it."""
+    done = run(kind, KEPT_IN_A_CYCLE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 async def test_a_receive_can_be_cancelled_before_it_began(loop, sockets):
     ours, theirs = sockets.tcp_pair()
     theirs.send(b"hello")
@@ -402,6 +457,25 @@ async def test_an_accept_cancelled_at_any_moment_loses_no_connection(loop, socke
         server, address = accepted or await loop.sock_accept(listener)
         assert address == client.getsockname() == server.getpeername()
         server.close()
+
+
+@pytest.mark.uringloop_only("asyncio forgets the first of two that wait on one socket")
+async def test_a_cancelled_accept_gives_way_to_the_next_in_line(loop, sockets):
+    listener = sockets.listener()
+    for before, between in MOMENTS:
+        first, second = (loop.create_task(loop.sock_accept(listener)) for _ in range(2))
+        await turns(before)
+        clients = [sockets.new(socket.AF_INET)]
+        clients[0].connect_ex(listener.getsockname())
+        await turns(between)
+        accepted = [await cancelled(first)]
+        if accepted[0] is not None:
+            clients.append(sockets.new(socket.AF_INET))
+            clients[1].connect_ex(listener.getsockname())
+        accepted.append(await second)
+        assert [address for _, address in filter(None, accepted)] == [client.getsockname() for client in clients]
+        for server, _ in filter(None, accepted):
+            server.close()
 
 
 @loses
@@ -481,6 +555,30 @@ async def test_after_a_cancelled_sendall_the_next_follows_at_once(loop, sockets)
     assert (await read_exactly(theirs, filled + 4))[filled:] == b"sent"
     await follower
     assert read_what_is_there(theirs) == b""
+
+
+@pytest.mark.uringloop_only("in asyncio's loop a second sendall displaces the first")
+async def test_a_sendall_cancelled_in_line_lets_nobody_past(loop, sockets):
+    ours, theirs = sockets.tcp_pair()
+    sends = [loop.create_task(loop.sock_sendall(ours, character * 5_000_000)) for character in (b"1", b"2", b"3")]
+    await turns(2)
+    assert await cancelled(sends[1]) is None
+    await turns(2)
+    assert await read_exactly(theirs, 10_000_000) == b"1" * 5_000_000 + b"3" * 5_000_000
+    await asyncio.gather(sends[0], sends[2])
+
+
+@pytest.mark.uringloop_only("in asyncio's loop a second sendall displaces the first")
+@pytest.mark.parametrize("wait", range(5))
+async def test_after_a_sendall_cancelled_at_its_end_the_next_is_sent_once(loop, sockets, wait):
+    ours, theirs = sockets.tcp_pair()
+    first = loop.create_task(loop.sock_sendall(ours, b"first "))
+    second = loop.create_task(loop.sock_sendall(ours, b"second"))
+    await turns(wait)
+    await cancelled(first)
+    await second
+    ours.close()
+    assert await read_to_the_end(theirs) in (b"second", b"first second")
 
 
 async def test_a_datagram_whose_sending_was_cancelled_is_sent_once_or_never(loop, sockets):

@@ -38,6 +38,21 @@ def test_module(module: str, tmp_path: pathlib.Path) -> None:
         pytest.fail(f"python -m cpython {module}: status {status}\n{output}", pytrace=False)
 
 
+@pytest.mark.parametrize("missing", ["test", modules.PACKAGE])
+def test_without_cpythons_tests_all_is_skipped_and_the_reason_said(missing: str) -> None:
+    options = ["-q", "-rs", "-p", "no:cacheprovider", "-k", "test_module or test_that_all_modules_are_known"]
+    script = f"""
+import sys
+import pytest
+sys.modules[{missing!r}] = None  # makes the import fail
+sys.exit(pytest.main({[*options, __file__]!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(modules.RUN) + 1} skipped" in done.stdout
+    assert done.stdout.count(MISSING) == 2  # once for each of the two tests
+
+
 def _run(module: str, folder: pathlib.Path) -> tuple[int | str, str]:
     """Return how the process ended, and what it printed."""
     roots = [pathlib.Path(__file__).parent, pathlib.Path(uringloop.__file__).parents[1]]

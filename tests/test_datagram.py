@@ -9,11 +9,13 @@ import socket
 import struct
 import sys
 import time
+import weakref
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.checks import forget, outcome, stays, turns, until
+from support.checks import forget, outcome, stays, turns, until, without_garbage_collector
 from support.kinds import operations_in_flight
 from support.protocols import closed, dropped
 from support.sockets import HOSTS, INTERNET, read_some, refused_address
@@ -168,6 +170,16 @@ async def test_a_blocking_socket_is_made_non_blocking(loop, sockets):
     sock.setblocking(True)
     async with endpoint(sock=sock):
         assert sock.gettimeout() == 0
+
+
+async def test_a_socket_has_one_transport(kind, loop, sockets):
+    ours, theirs = sockets.udp_pair()
+    async with endpoint(sock=ours) as (_, protocol):
+        if sys.version_info >= (3, 12) or not kind.is_oracle:  # 3.11 lets two transports fight over it
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                await loop.create_datagram_endpoint(Recorder, sock=ours)
+        theirs.send(b"hello")
+        assert await protocol.receives(1) == [(b"hello", theirs.getsockname())]
 
 
 async def test_a_family_alone_gives_an_unbound_socket(loop, sockets):
@@ -520,6 +532,31 @@ async def test_a_datagram_that_is_too_large(loop, sockets):
         assert await read_some(theirs) == b"small"
 
 
+async def test_a_protocol_needs_no_methods_that_are_not_called(loop, sockets):
+    class Bare:
+        def __init__(self):
+            self.got = loop.create_future()
+            self.lost = loop.create_future()
+
+        def connection_made(self, transport):
+            pass
+
+        def datagram_received(self, data, addr):
+            self.got.set_result(data)
+
+        def connection_lost(self, exc):
+            self.lost.set_result(exc)
+
+    ours, theirs = sockets.udp_pair()
+    transport, protocol = await loop.create_datagram_endpoint(Bare, sock=ours)
+    transport.sendto(b"there")
+    assert await read_some(theirs) == b"there"
+    theirs.send(b"back")
+    assert await protocol.got == b"back"
+    transport.close()
+    assert await protocol.lost is None
+
+
 async def test_an_exception_of_error_received_is_its_callers(loop, sockets):
     class Failing(Recorder):
         def error_received(self, exc):
@@ -745,6 +782,18 @@ async def test_connection_lost_comes_once_and_the_socket_is_closed(loop, sockets
         sockets.new(socket.AF_INET, socket.SOCK_DGRAM).bind(address)
 
 
+async def test_an_endpoint_that_has_ended_is_freed_without_the_garbage_collector(loop):
+    with without_garbage_collector():
+        transport, protocol = await loop.create_datagram_endpoint(Recorder, **local())
+        transport.sendto(b"hello", to(transport))
+        await protocol.receives(1)
+        transport.close()
+        await protocol.lost.wait()
+        kept = weakref.ref(transport)
+        del transport, protocol
+        await until(lambda: kept() is None)
+
+
 async def test_nothing_is_delivered_after_close(loop, sockets):
     class Closing(Recorder):
         def datagram_received(self, data, addr):
@@ -883,6 +932,28 @@ async def test_an_ipv6_address_in_full(loop, sockets):
     async with endpoint(**local(socket.AF_INET6)) as (transport, _):
         transport.sendto(b"hello", ("::1", peer.getsockname()[1], 0, 0))
         assert await read_some(peer) == b"hello"
+
+
+def link_local_address() -> str:
+    """An address of this machine that holds on one of its links only, with the name of that link."""
+    for line in Path("/proc/net/if_inet6").read_text().splitlines():
+        digits, *_, link = line.split()
+        if digits.startswith("fe80"):
+            return f"{socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))}%{link}"
+    pytest.skip("no interface of this machine has a link-local address")
+
+
+async def test_a_link_local_address(loop):
+    host = link_local_address()
+    async with endpoint(local_addr=(host, 0)) as (server, at_server):
+        address = server.get_extra_info("sockname")
+        assert address[3] == socket.if_nametoindex(host.partition("%")[2])
+        async with endpoint(remote_addr=(host, address[1])) as (client, at_client):
+            client.sendto(b"question")
+            ((data, sender),) = await at_server.receives(1)
+            assert (data, sender) == (b"question", client.get_extra_info("sockname"))
+            server.sendto(b"answer", sender)
+            assert await at_client.receives(1) == [(b"answer", address)]
 
 
 # wrong calls

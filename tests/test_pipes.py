@@ -15,11 +15,12 @@ import threading
 import time
 import tty
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import IO
 
 import pytest
-from support.checks import outcome, stays, turns, until
+from support.checks import outcome, stays, turns, until, without_garbage_collector
 from support.protocols import Recorder
 from support.sockets import pattern, reset
 
@@ -863,6 +864,21 @@ def test_a_transport_that_was_closed_is_not_complained_about(make_loop, ends, di
         del transport, protocol
         gc.collect()
     assert not caught
+
+
+@pytest.mark.parametrize("direction", ["read", "write"])
+async def test_a_transport_that_has_ended_is_freed_without_the_garbage_collector(loop, ends, direction):
+    with without_garbage_collector():
+        if direction == "read":
+            transport, protocol = await loop.connect_read_pipe(Recorder, ends.to_read()[0])
+        else:
+            transport, protocol = await loop.connect_write_pipe(Recorder, ends.to_write()[0])
+            transport.write(b"hello")
+        transport.close()
+        await protocol.ends()
+        kept = weakref.ref(transport)
+        del transport, protocol
+        await until(lambda: kept() is None)
 
 
 def test_pipes_go_on_in_another_thread(loop, ends):

@@ -9,15 +9,17 @@ import gc
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import warnings
+import weakref
 from pathlib import Path
 
 import pytest
-from support.checks import outcome, stays, turns, until
+from support.checks import outcome, stays, turns, until, without_garbage_collector
 from support.children import run
 from support.sockets import pattern
 
@@ -343,11 +345,30 @@ async def test_a_process_that_is_gone_gets_no_signal(loop, method):
             transport.send_signal(signal.SIGHUP)
 
 
+@pytest.mark.parametrize("method", ["terminate", "kill"])
+async def test_a_process_that_was_waited_for_gets_no_signal(loop, method):
+    process = await asyncio.create_subprocess_exec("true")
+    assert await process.wait() == 0
+    with pytest.raises(ProcessLookupError):
+        getattr(process, method)()
+
+
 async def test_a_signal_that_there_is_not_is_refused(loop):
     async with started(*BLOCKED, **NO_PIPES) as (transport, _):
         with pytest.raises(OSError, match="Invalid argument"):
             transport.send_signal(1000)
         assert transport.get_returncode() is None
+
+
+async def test_a_process_that_is_over_is_freed_without_the_garbage_collector(loop):
+    with without_garbage_collector():
+        transport, protocol = await loop.subprocess_exec(Recorder, "true", stdin=None)
+        await protocol.ends()
+        transport.close()
+        kept = weakref.ref(transport)
+        protocol.transport = None
+        del transport, protocol
+        await until(lambda: kept() is None)
 
 
 # closing
@@ -545,6 +566,60 @@ async def test_popens_arguments_are_taken(loop, tmp_path):
     options = {"cwd": tmp_path, "env": {"NAME": "value"}, "start_new_session": True, "umask": 0o123}
     output = await check_output(*PYTHON, script, **options)
     assert output.decode().split() == [str(tmp_path), "value", "True", "0o123"]
+
+
+@pytest.mark.parametrize("own", [False, True])
+async def test_a_process_may_have_a_group_of_its_own(loop, own):
+    options = {"process_group": 0} if own else {}
+    output = await check_output(*PYTHON, "import os; print(os.getpgid(0) == os.getpid())", **options)
+    assert output.decode().strip() == str(own)
+
+
+@pytest.mark.parametrize("restored", [False, True])
+async def test_signals_that_python_ignores_are_restored_unless_told_not_to(loop, restored):
+    status = await check_output("grep", "SigIgn", "/proc/self/status", restore_signals=restored)
+    ignored = int(status.split()[1], 16)
+    assert bool(ignored & 1 << signal.SIGPIPE - 1) is not restored
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may take another user's rights")
+async def test_a_process_may_run_as_somebody_else(loop):
+    script = "id -u; id -g; id -G"
+    output = await check_output("sh", "-c", script, user=65_534, group=65_533, extra_groups=[65_532])
+    assert output.split() == [b"65534", b"65533", b"65533", b"65532"]
+
+
+async def test_a_process_that_runs_as_somebody_who_does_not_exist(loop):
+    assert isinstance(await outcome(loop.subprocess_exec(Recorder, "true", user="no such user")), KeyError)
+
+
+@pytest.mark.parametrize("options", [{"pass_fds": True}, {"close_fds": False}])
+async def test_descriptors_are_passed_on_when_asked_for(loop, options):
+    source, sink = os.pipe()
+    os.set_inheritable(sink, "close_fds" in options)
+    if "pass_fds" in options:
+        options = {"pass_fds": [sink]}
+    script = f"import os; os.write({sink}, b'passed')"
+    process = await asyncio.create_subprocess_exec(*PYTHON, script, **options)
+    os.close(sink)
+    assert await process.wait() == 0
+    assert os.read(source, 100) == b"passed"
+    os.close(source)
+
+
+@pytest.mark.parametrize("pass_on", [lambda sock: sock, lambda sock: sock.fileno()], ids=["socket", "number"])
+async def test_streams_may_be_sockets_and_numbers_of_descriptors(loop, sockets, pass_on):
+    ours, theirs = sockets.unix_pair()
+    theirs.setblocking(True)
+    process = await asyncio.create_subprocess_exec("cat", stdin=pass_on(theirs), stdout=pass_on(theirs))
+    theirs.close()
+    await loop.sock_sendall(ours, b"there and back")
+    ours.shutdown(socket.SHUT_WR)
+    received = bytearray()
+    while data := await loop.sock_recv(ours, 100):
+        received += data
+    assert received == b"there and back"
+    assert await process.wait() == 0
 
 
 async def test_a_program_may_be_a_path_and_have_another_name(loop):

@@ -361,19 +361,26 @@ async def test_the_factory_and_its_protocols_run_in_the_context_of_the_server(lo
     await finish(server)
 
 
-async def test_what_a_factory_sets_stays_with_its_connection(loop, sockets):
-    def factory():
-        seen.append(variable.get("unset"))
-        variable.set("by a connection")
-        return Recorder()
-
+async def test_the_context_is_that_of_the_start_before_3_15_and_each_connections_own(loop, sockets):
     seen = []
-    clients = Clients(factory)
-    server = await loop.create_server(clients, "127.0.0.1", 0)
-    for count in (1, 2, 3):
+
+    class Changing(Recorder):
+        def __init__(self):
+            super().__init__()
+            seen.append(variable.get("unset"))
+            variable.set("changed by a factory")
+
+    async def start():
+        variable.set("of the start")
+        await server.start_serving()
+
+    clients = Clients(Changing)
+    server = await loop.create_server(clients, "127.0.0.1", 0, start_serving=False)
+    await loop.create_task(start())
+    for _ in range(2):
         connect(sockets, address_of(server)).close()
-        await until(lambda count=count: len(seen) == count)
-    assert seen == ["unset"] * 3
+    await until(lambda: len(seen) == 2)
+    assert seen == ["of the start" if sys.version_info < (3, 15) else "unset"] * 2
     for protocol in clients.made:
         await protocol.ends()
     await finish(server)
@@ -656,6 +663,14 @@ async def test_serve_forever_cannot_be_awaited_twice_or_after_the_close(loop):
     with pytest.raises(RuntimeError) as caught:
         await server.serve_forever()
     assert str(caught.value) == f"server {server!r} is closed"
+
+
+async def test_a_closed_server_does_not_start_again(loop):
+    server = await loop.create_server(Recorder, "127.0.0.1", 0)
+    server.close()
+    await server.wait_closed()
+    with pytest.raises((RuntimeError, TypeError)):  # asyncio stumbles over its missing sockets
+        await server.start_serving()
 
 
 async def test_async_with_closes_the_server(loop, sockets):

@@ -29,7 +29,10 @@ class Executor(Tasks):
     def run_in_executor(
         self, executor: concurrent.futures.Executor | None, func: Callable[[*Args], _Result], *args: *Args
     ) -> "asyncio.Future[_Result]":
-        """Call the function in the executor (None: the default one) and return a future of its result."""
+        """Call the function in the executor (None: the default one) and return a future of its result.
+
+        Raises RuntimeError after shutdown_default_executor().
+        """
         self._check_closed()
         if self._debug:
             self._check_callback(func, "run_in_executor")
@@ -51,7 +54,10 @@ class Executor(Tasks):
         self._default_executor = executor
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Wait until the default executor's threads have ended, for up to `timeout` seconds."""
+        """Wait until the default executor's threads have ended, for up to `timeout` seconds.
+
+        None stands for any time. When it was not enough, there is a RuntimeWarning.
+        """
         self._executor_shutdown = True
         executor = self._default_executor
         if executor is None:
@@ -103,13 +109,13 @@ class Executor(Tasks):
         proto: int = 0,
         flags: int = 0,
     ) -> AddressInfo:
-        """Resolve a host and a port in the default executor; see socket.getaddrinfo."""
+        """Resolve a host and a port in the default executor; see socket.getaddrinfo, for its errors too."""
         resolve: Callable[..., Any] = self._logged_getaddrinfo if self._debug else socket.getaddrinfo
         info: AddressInfo = await self.run_in_executor(None, resolve, host, port, family, type, proto, flags)
         return info
 
     async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int = 0) -> tuple[str, str]:
-        """Resolve an address to names in the default executor; see socket.getnameinfo."""
+        """Resolve an address to names in the default executor; see socket.getnameinfo, for its errors too."""
         names: tuple[str, str] = await self.run_in_executor(None, socket.getnameinfo, sockaddr, flags)
         return names
 
@@ -168,13 +174,13 @@ def numeric_address(
 
     A scope within the host ("fe80::1%eth0") and names of ports are left to getaddrinfo().
     """
-    if kind == socket.SOCK_STREAM:
-        protocol = protocol or socket.IPPROTO_TCP
-    elif kind == socket.SOCK_DGRAM:
-        protocol = protocol or socket.IPPROTO_UDP
-    else:
+    if protocol not in (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP) or not isinstance(host, str) or "%" in host:
         return None
-    if protocol not in (socket.IPPROTO_TCP, socket.IPPROTO_UDP) or not isinstance(host, str) or "%" in host:
+    if kind == socket.SOCK_STREAM:
+        protocol = socket.IPPROTO_TCP
+    elif kind == socket.SOCK_DGRAM:
+        protocol = socket.IPPROTO_UDP
+    else:
         return None
     number = _port_number(port)
     if number is None or family not in (socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6):
@@ -183,7 +189,7 @@ def numeric_address(
     if found is None:
         return None
     scope = (flowinfo, scope_id) if found == socket.AF_INET6 else ()
-    return socket.AddressFamily(found), socket.SocketKind(kind), protocol, "", (host, number, *scope)
+    return found, socket.SocketKind(kind), protocol, "", (host, number, *scope)
 
 
 def _port_number(port: Any) -> int | None:

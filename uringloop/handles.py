@@ -60,6 +60,16 @@ class TimerHandle(asyncio.TimerHandle):
         self._when = when
         self._scheduled = False
 
+    def cancel(self) -> None:
+        """Cancel the call; if it has run already, or was cancelled before, this changes nothing."""
+        loop: Any = self._loop
+        if loop._debug:
+            super().cancel()
+        elif not self._cancelled:
+            self._cancelled = True
+            released: Any = self
+            released._callback = released._args = None
+            loop._timers.note_cancelled(self)
 
 if sys.version_info >= (3, 14):
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ._engine import Engine
 
 
+_COPIED_SIZE = 2 * 1024  # bytes; to copy so much costs less than a call of the engine for each send
+
+
 class Sender(Protocol):
     """Who has something to send."""
 
@@ -30,7 +33,9 @@ class Outbox:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._memory = b""
         self.staged: dict[Sender, bytes] = {}
+        """What the kernel was given, and has not answered for."""
         self.pending: dict[Sender, bytes] = {}
         """What was written since the last turn; senders put it here themselves, and may take it back."""
 
@@ -41,15 +46,11 @@ class Outbox:
         """Hand over what is pending to the kernel, which takes it in the turn that must follow."""
         self.staged = self.pending.copy()
         self.pending.clear()
-        engine = self._engine
-        stage = lib.ul_stage_send_at_once
         try:
-            for sender, data in self.staged.items():
-                if stage(engine, sender.fd, data, len(data)) < 0:
-                    raise MemoryError
+            self._stage()
         except BaseException:  # of a signal's handler, perhaps
             staged = list(self.staged.items())
-            count = lib.ul_sends_at_once(engine)
+            count = lib.ul_sends_at_once(self._engine)
             self.pending.update(staged[count:])
             self.staged = dict(staged[:count])
             raise
@@ -59,9 +60,25 @@ class Outbox:
         count = lib.ul_settle(self._engine)
         staged = self.staged
         self.staged = {}
+        self._memory = b""
         if count:
             numbers = iter(ffi.unpack(lib.ul_refusals(self._engine), count * 2))
             sends = list(staged.items())
             for number, result in zip(numbers, numbers, strict=True):
                 sender, data = sends[number]
                 sender.refused(data, result)
+
+    def _stage(self) -> None:
+        fds = [sender.fd for sender in self.staged]
+        datas = list(self.staged.values())
+        sizes = list(map(len, datas))
+        if sum(sizes) <= _COPIED_SIZE * len(sizes):
+            self._memory = b"".join(datas)
+            self._stage_together(fds, sizes, self._memory)
+        else:
+            for fd, size, data in zip(fds, sizes, datas, strict=True):
+                self._stage_together([fd], [size], data)
+
+    def _stage_together(self, fds: list[int], sizes: list[int], data: bytes) -> None:
+        if lib.ul_stage_sends_at_once(self._engine, len(fds), fds, sizes, data) < 0:
+            raise MemoryError

@@ -75,7 +75,9 @@ class Proactor:
         if outbox.pending:
             outbox.stage()
         try:
-            self._arrivals, self._events = self.ring.turn(timeout)
+            harvest = self.ring.turn(timeout)
+            if harvest is not None:
+                self._arrivals, self._events = harvest
             self._turns += 1
             if outbox.staged:
                 outbox.settle()
@@ -85,7 +87,8 @@ class Proactor:
                 self._arrivals, self._events = self.ring.harvested()
                 self._turns = self.ring.turns()
             raise
-        self.dispatch()
+        if harvest is not None:
+            self.dispatch()
 
     def dispatch(self) -> None:
         """Hand each completion to its operation.
@@ -165,4 +168,5 @@ class Proactor:
                 operation.discard(result, flags)
             if not self._operations:
                 break
-            _, self._events = self.ring.turn(_DRAIN_WAIT if turn else 0)
+            harvest = self.ring.turn(_DRAIN_WAIT if turn else 0)
+            self._events = iter(()) if harvest is None else harvest[1]

@@ -108,13 +108,15 @@ class Ring:
         if not self.forked:
             lib.ul_unregister_fd(self.engine)
 
-    def turn(self, timeout: float) -> Harvest:
+    def turn(self, timeout: float) -> Harvest | None:
         """Submit what is staged, wait for a completion, and hand out all there are.
 
         timeout is in seconds: 0 does not wait, a negative one waits without a limit. The wait also ends, with
-        nothing, when a signal arrives. Pool buffers named by the completions are valid until the next turn.
+        nothing, when a signal arrives. Returns None if there are none. Pool buffers that completions name are valid
+        until the next turn.
         """
-        return self._read(lib.ul_turn(self.engine, timeout))
+        words = lib.ul_turn(self.engine, timeout)
+        return self._read(words) if words else None
 
     def collect(self) -> Harvest:
         """Submit what is staged, and hand out what has completed; pool buffers stay valid until the next turn."""

@@ -71,7 +71,10 @@ class Scheduling(AsyncGenerators):
     def call_soon(
         self, callback: Callable[[*Args], object], *args: *Args, context: Context | None = None
     ) -> asyncio.Handle:
-        """Run the callback in the next turn, after those scheduled before it."""
+        """Run the callback in the next turn, after those scheduled before it.
+
+        Raises RuntimeError if the loop is closed, as do all that schedule something.
+        """
         if self._closed:
             self._check_closed()
         if self._debug:
@@ -114,7 +117,8 @@ class Scheduling(AsyncGenerators):
     def _add_timer(
         self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
     ) -> asyncio.TimerHandle:
-        self._check_closed()
+        if self._closed:
+            self._check_closed()
         handle: asyncio.TimerHandle
         if self._debug:
             self._check_thread()
@@ -324,13 +328,20 @@ class Scheduling(AsyncGenerators):
         for _ in range(len(ready)):
             handle = ready.popleft()
             if not handle._cancelled:
+                args = handle._args
+                count = len(args)
                 try:
-                    handle._context.run(handle._callback, *handle._args)
+                    if count == 1:  # to unpack arguments costs more than all the rest
+                        handle._context.run(handle._callback, args[0])
+                    elif count:
+                        handle._context.run(handle._callback, *args)
+                    else:
+                        handle._context.run(handle._callback)
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as error:
                     self._report_callback(handle, error)
-        handle = None  # an error's traceback may refer to this frame, and the callback to the error
+        handle = args = None  # an error's traceback may refer to this frame, and the callback to the error
 
     def _flush(self) -> None:
         unsent = self._unsent

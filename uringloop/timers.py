@@ -1,8 +1,8 @@
 """Delayed calls, in a heap."""
 
-import heapq
 import itertools
 from collections import deque
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 _FEW = 100  # with no more entries than this, cancelled ones wait for their time
@@ -17,13 +17,13 @@ class Timers:
 
     def __init__(self) -> None:
         self.heap: list[_Entry] = []
-        self._order = itertools.count()
+        self._next_number = itertools.count().__next__
         self._cancelled = 0
 
     def add(self, handle: Any, when: float) -> None:
         """Keep the handle until `when` (seconds of the loop's clock)."""
         handle._scheduled = True
-        heapq.heappush(self.heap, (when, next(self._order), handle))
+        heappush(self.heap, (when, self._next_number(), handle))
 
     def note_cancelled(self, handle: Any) -> None:
         """Count a cancelled handle, and purge when most of the heap is made of them."""
@@ -40,7 +40,7 @@ class Timers:
                 entry[2]._scheduled = False
             else:
                 kept.append(entry)
-        heapq.heapify(kept)
+        heapify(kept)
         self.heap = kept
         self._cancelled = 0
 
@@ -51,14 +51,14 @@ class Timers:
             if not heap[0][2]._cancelled:
                 return heap[0][0]
             self._cancelled -= 1
-            heapq.heappop(heap)[2]._scheduled = False
+            heappop(heap)[2]._scheduled = False
         return None
 
     def move_due(self, now: float, ready: deque[Any]) -> None:
         """Append the calls whose time has come to `ready`; never one before its time."""
         heap = self.heap
         while heap and heap[0][0] <= now:
-            handle = heapq.heappop(heap)[2]
+            handle = heappop(heap)[2]
             handle._scheduled = False
             if handle._cancelled:
                 self._cancelled -= 1

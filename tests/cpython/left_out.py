@@ -101,11 +101,6 @@ LEFT_OUT = (
     ),
     LeftOut(
         "test_base_events",
-        "BaseEventLoopWithSelectorTests.test_create_datagram_endpoint_ip_addr",
-        _INTERNALS + "socket.socket() being called with keywords; ours does it without",
-    ),
-    LeftOut(
-        "test_base_events",
         "BaseEventLoopWithSelectorTests.test_create_datagram_endpoint_nosoreuseport",
         _NO_REUSEPORT,
     ),

@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from support.kinds import Kind, operations_in_flight, own_operations
@@ -95,6 +95,16 @@ def operations_left(loop: asyncio.AbstractEventLoop, kind: Kind) -> list[str]:
             return []
         loop.run_until_complete(asyncio.sleep(0))
     return [f"{count} operations in flight after the test"]
+
+
+@contextlib.contextmanager
+def without_garbage_collector() -> Iterator[None]:
+    """What goes meanwhile goes because nothing refers to it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def forget(things: list) -> None:

@@ -93,15 +93,26 @@ static bool reserve_refusal(struct ul_engine *e)
 /* The kernel sends what the socket takes when the entry is submitted, and answers only if that was not everything:
  * MSG_DONTWAIT ends the send there and then, MSG_WAITALL makes a part of it a failure, and a failure is what
  * CQE_SKIP_SUCCESS still reports. */
-int ul_stage_send_at_once(ul_engine *e, int fd, const void *data, size_t size)
+static int stage_send_at_once(struct ul_engine *e, int fd, const char *data, int size)
 {
     if (!reserve_refusal(e))
         return -ENOMEM;
-    int flags = MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT;
-    if (stage_memory(e, IORING_OP_SEND, UL_AT_ONCE | e->sends_at_once, fd, data, clamp_size(size), (unsigned)flags) < 0)
+    unsigned flags = MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT;
+    if (stage_memory(e, IORING_OP_SEND, UL_AT_ONCE | e->sends_at_once, fd, data, (unsigned)size, flags) < 0)
         return -ENOMEM;
     e->staged[e->staged_tail - 1].flags = IOSQE_CQE_SKIP_SUCCESS;
     e->sends_at_once++;
+    return 0;
+}
+
+/* The data of all these sends lies in one piece of memory, one after the other. */
+int ul_stage_sends_at_once(ul_engine *e, int count, const int *fds, const int *sizes, const char *data)
+{
+    for (int i = 0; i < count; i++) {
+        if (stage_send_at_once(e, fds[i], data, sizes[i]) < 0)
+            return -ENOMEM;
+        data += sizes[i];
+    }
     return 0;
 }
 

@@ -50,7 +50,8 @@ class Connections(TLS):
         """Connect to a TCP server; see the Python documentation of loop.create_connection.
 
         Raises OSError if no address of the host answers: the error of the one address, or one that names them
-        all; with all_errors, an ExceptionGroup of all errors.
+        all; with all_errors, an ExceptionGroup of all errors. Errors of TLS are ssl.SSLError, or
+        ConnectionError when a handshake ends early or takes too long (the timeouts are in seconds).
         """
         if server_hostname is None and ssl:
             if not host:
@@ -96,7 +97,10 @@ class Connections(TLS):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> Connection:
-        """Connect to a Unix socket; see the Python documentation of loop.create_unix_connection."""
+        """Connect to a Unix socket; see the Python documentation of loop.create_unix_connection.
+
+        Raises OSError if that fails, and otherwise as create_connection().
+        """
         if ssl and server_hostname is None:
             raise ValueError("you have to pass server_hostname when using ssl")
         check_tls_options(ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
@@ -129,7 +133,10 @@ class Connections(TLS):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> Connection:
-        """Make a transport of a connection that was accepted elsewhere."""
+        """Make a transport of a connection that was accepted elsewhere.
+
+        Raises ValueError for what is no stream socket, and errors of TLS as create_connection().
+        """
         check_stream(sock)
         check_tls_options(ssl, None, ssl_handshake_timeout, ssl_shutdown_timeout)
         check_not_tls(sock)

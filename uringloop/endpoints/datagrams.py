@@ -55,6 +55,7 @@ class Datagrams(Sockets):
         try:
             protocol = protocol_factory()
             waiter = self.create_future()
+            self._ensure_fd_no_transport(sock)
             transport = DatagramTransport(self, sock, protocol, address, waiter)
         except BaseException:
             if ours:

@@ -64,7 +64,7 @@ class Processes(Pipes):
         text: bool | None = None,
         **kwargs: Any,
     ) -> Started:
-        """Run a command in the shell; see the Python documentation of loop.subprocess_shell."""
+        """Run a command in the shell; see loop.subprocess_shell. Otherwise as subprocess_exec()."""
         if not isinstance(cmd, (bytes, str)):
             raise ValueError("cmd must be a string")
         _check_binary(universal_newlines, bufsize, text, encoding, errors)

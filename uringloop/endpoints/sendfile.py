@@ -33,7 +33,7 @@ class Sendfile(Sockets):
 
         In the end, by an error too, the file's position is after the last byte that was sent. Where the kernel
         cannot send the file by itself it is read and sent, or, with `fallback` false, SendfileNotAvailableError is
-        raised.
+        raised. Raises ValueError for a file in text mode.
         """
         self._check_socket(sock)
         if sock.type != socket.SOCK_STREAM:
@@ -57,8 +57,9 @@ class Sendfile(Sockets):
     ) -> int:
         """Send `count` bytes of the file (None: all), from the offset on; return how many were sent.
 
-        As sock_sendfile(), but TLS always needs the fallback: without it, RuntimeError is raised. Nothing can be
-        written to the transport meanwhile, and its protocol receives nothing.
+        As sock_sendfile(), but TLS always needs the fallback: without it, RuntimeError is raised, as it is for a
+        transport that is closing. ConnectionError is raised if the connection ends. Nothing can be written to the
+        transport meanwhile, and its protocol receives nothing.
         """
         if transport.is_closing():
             raise RuntimeError("Transport is closing")

@@ -48,7 +48,11 @@ class Servers(Connections):
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
     ) -> Server:
-        """Serve TCP connections; see the Python documentation of loop.create_server."""
+        """Serve TCP connections; see the Python documentation of loop.create_server.
+
+        The timeouts are in seconds. Raises OSError, with the address, if one cannot be bound to; ValueError or
+        TypeError for arguments that do not go together.
+        """
         _check_server_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if sock is not None:
             check_not_tls(sock)
@@ -85,7 +89,7 @@ class Servers(Connections):
         """Serve connections to a Unix socket; see the Python documentation of loop.create_unix_server.
 
         The socket file is removed when the server is closed, unless cleanup_socket is false or it is another by
-        then.
+        then. Raises as create_server().
         """
         _check_server_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if path is not None:

@@ -52,7 +52,11 @@ class TLS(Sockets):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
     ) -> asyncio.Transport:
-        """Encrypt a connection that is under way; return the transport to use from then on."""
+        """Encrypt a connection that is under way; return the transport to use from then on.
+
+        Raises TypeError for a transport that cannot be encrypted, and errors of TLS as create_connection(). After
+        an error the connection is closed.
+        """
         if not isinstance(sslcontext, SSLContext):
             raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
         if not getattr(transport, "_start_tls_compatible", False):

@@ -92,7 +92,8 @@ class DatagramTransport(BufferingTransport, asyncio.Transport, asyncio.DatagramT
         """Send a datagram to the address, or to that of the endpoint.
 
         It may be changed afterwards; what the socket does not take waits in a buffer. Raises ValueError for an
-        address that is not the endpoint's, if that has one.
+        address that is not the endpoint's, if that has one, and TypeError for anything but bytes, a bytearray or a
+        memoryview. Errors of the socket are told to the protocol.
         """
         if type(data) is not bytes:
             data = snapshot(data, "a bytes-like object")
@@ -124,3 +125,4 @@ class DatagramTransport(BufferingTransport, asyncio.Transport, asyncio.DatagramT
 
     def _close_file(self) -> None:
         self._sock.close()
+        del self._reader._transport, self._writer._transport  # a reference cycle, with all that the protocol holds

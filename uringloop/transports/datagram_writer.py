@@ -56,7 +56,7 @@ class DatagramWriter(FlowControl):
 
         An error of the socket's is told to the protocol, whose own exceptions are the caller's.
         """
-        if self._waiting or not self._send(data, address, self._transport._protocol.error_received):
+        if self._waiting or not self._send(data, address, self._tell_caller):
             if self._transport._lost:  # the socket will be closed before there is room
                 return
             self._waiting.append((data, address))
@@ -70,6 +70,9 @@ class DatagramWriter(FlowControl):
         self._waiting.clear()
         self.size = 0
         self._end_wait()
+
+    def _tell_caller(self, error: OSError) -> None:
+        self._transport._protocol.error_received(error)
 
     def _send(self, data: bytes, address: Any, failed: Callable[[OSError], object]) -> bool:
         """Send a datagram, or tell why that cannot be; return False if there is no room for it now."""

@@ -105,17 +105,17 @@ class ProcessTransport(asyncio.SubprocessTransport):
         return self._pipes.get(fd)
 
     def send_signal(self, signal: int) -> None:
-        """Send a signal. Raises ProcessLookupError after connection_lost()."""
+        """Send a signal, unless the process has ended. Raises ProcessLookupError after connection_lost()."""
         if self._protocol is None:
             raise ProcessLookupError
         self._child.send_signal(signal)
 
     def terminate(self) -> None:
-        """Send SIGTERM."""
+        """Send SIGTERM; see send_signal()."""
         self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Send SIGKILL."""
+        """Send SIGKILL; see send_signal()."""
         self.send_signal(signal.SIGKILL)
 
     def is_closing(self) -> bool:
@@ -159,11 +159,11 @@ class ProcessTransport(asyncio.SubprocessTransport):
         if self._loop.get_debug():
             logger.info("%r exited with return code %r", self, returncode)
         self._call("process_exited")
+        self._finish_if_over()  # first: for who waited, a process that is all over gets no signals any more
         for waiter in self._exit_waiters:
             if not waiter.done():
                 waiter.set_result(returncode)
         self._exit_waiters.clear()
-        self._finish_if_over()
 
     def _pipe_lost(self, fd: int, error: BaseException | None) -> None:
         self._call("pipe_connection_lost", fd, error)
@@ -180,6 +180,7 @@ class ProcessTransport(asyncio.SubprocessTransport):
             self._protocol.connection_lost(None)
         finally:
             self._protocol = None
+            del self._child  # a reference cycle
 
     def _call(self, name: str, *args: object) -> None:
         self._loop.call_soon(getattr(self._protocol, name), *args, context=self._context)

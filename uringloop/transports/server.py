@@ -38,6 +38,16 @@ class _Listener(MultishotAccept):
         self._context = copy_context()
         self.sock = sock
 
+    def listen(self, backlog: int) -> None:
+        """Begin to listen and accept.
+
+        Each connection is made in a copy of the caller's context; since Python 3.15, of the server's maker's.
+        """
+        if sys.version_info < (3, 15):
+            self._context = copy_context()
+        self.sock.listen(backlog)
+        self.start()
+
     def start(self) -> None:
         """Begin to accept; does nothing if the server was closed meanwhile."""
         if not self._stopped:
@@ -113,27 +123,27 @@ class Server(asyncio.AbstractServer):
         return self._serving
 
     async def start_serving(self) -> None:
-        """Begin to accept connections, unless that has begun."""
+        """Begin to accept connections, unless that has begun. Raises RuntimeError if the server is closed."""
         self._start_serving()
         await asyncio.sleep(0)
 
     def _start_serving(self) -> None:
-        if self._serving or self._listeners is None:
+        if self._listeners is None:
+            raise RuntimeError(f"server {self!r} is closed")
+        if self._serving:
             return
         self._serving = True
         for listener in self._listeners:
-            listener.sock.listen(self._backlog)
-            listener.start()
+            listener.listen(self._backlog)
 
     async def serve_forever(self) -> None:
         """Accept connections until cancelled; then close, and wait for the connections to end.
 
-        Since Python 3.14 those are closed, too.
+        Since Python 3.14 those are closed, too. Raises RuntimeError if the server is closed, or somebody waits here
+        already.
         """
         if self._serving_forever is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
-        if self._listeners is None:
-            raise RuntimeError(f"server {self!r} is closed")
         self._start_serving()
         self._serving_forever = self._loop.create_future()
         try:

@@ -105,7 +105,10 @@ class WritePipeTransport(PipeTransport, WritingTransport):
         self._begin(self._start_watch, waiter)
 
     def write(self, data: Any) -> None:
-        """Write the data. It may be changed afterwards; what the pipe does not take waits in a buffer."""
+        """Write the data. It may be changed afterwards; what the pipe does not take waits in a buffer.
+
+        Raises TypeError for anything but bytes, a bytearray or a memoryview.
+        """
         if type(data) is not bytes:
             data = snapshot(data)
         if self._closing:
@@ -141,3 +144,7 @@ class WritePipeTransport(PipeTransport, WritingTransport):
     def _finish(self, error: BaseException | None) -> None:
         self._watch.stop()
         super()._finish(error)
+
+    def _close_file(self) -> None:
+        super()._close_file()
+        del self._watch, self._writer._transport  # reference cycles, with all that the protocol holds

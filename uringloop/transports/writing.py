@@ -26,7 +26,10 @@ class BufferingTransport(DescriptorTransport):
     """What is logged of writes to a lost connection, in asyncio's words."""
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the limits (bytes) of flow control; see asyncio.WriteTransport."""
+        """Set the limits (bytes) of flow control; see asyncio.WriteTransport.
+
+        Raises ValueError unless 0 <= low <= high.
+        """
         self._writer.set_limits(high, low)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
