@@ -349,6 +349,7 @@ async def test_a_process_that_is_gone_gets_no_signal(loop, method):
 async def test_a_process_that_was_waited_for_gets_no_signal(loop, method):
     process = await asyncio.create_subprocess_exec("true")
     assert await process.wait() == 0
+    await turns(3)  # it may have ended before, and its transport not yet
     with pytest.raises(ProcessLookupError):
         getattr(process, method)()
 
