@@ -218,6 +218,21 @@ async def test_a_factory_that_fails_leaves_nothing(loop, sockets):
     assert sees_the_end(await accepted(sockets, listener))
 
 
+@pytest.mark.parametrize("method", ["create_connection", "create_unix_connection"])
+async def test_a_factory_that_fails_costs_a_given_socket_since_3_14(loop, sockets, method):
+    def factory():
+        raise LookupError("no protocol")
+
+    ours, theirs = sockets.unix_pair()
+    with pytest.raises(LookupError):
+        await getattr(loop, method)(factory, sock=ours)
+    if sys.version_info >= (3, 14):
+        assert ours.fileno() == -1
+        assert sees_the_end(theirs)
+    else:
+        assert ours.fileno() != -1
+
+
 # several addresses
 
 
@@ -390,6 +405,9 @@ async def test_a_datagram_socket_is_refused(loop, sockets, method):
         await connect(*args, **options)
 
 
+@pytest.mark.uringloop_only(
+    "asyncio's loop closes the socket that it refuses, which is the transport's", when=sys.version_info >= (3, 14)
+)
 async def test_the_socket_of_another_transport_is_refused(loop, sockets):
     ours, theirs = sockets.tcp_pair()
     transport, protocol = await loop.create_connection(Recorder, sock=ours)

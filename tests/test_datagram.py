@@ -833,6 +833,16 @@ async def test_late_sends_are_ignored_and_then_logged(loop, sockets, caplog):
         assert [record.message for record in caplog.records] == ["socket.send() raised exception."]
 
 
+async def test_late_sends_to_an_address_are_sent_until_the_socket_is_closed(loop, sockets):
+    ours, theirs = sockets.udp(), sockets.udp()
+    async with endpoint(sock=ours) as (transport, protocol):
+        transport.close()
+        transport.sendto(b"late", theirs.getsockname())
+        assert await read_datagrams(theirs, 1) == [b"late"]
+        transport.sendto(bytes(LARGEST_UDP + 1), theirs.getsockname())
+        assert protocol.lost.is_set() or len(protocol.errors) == 1
+
+
 def test_an_endpoint_left_unclosed_emits_a_warning(loop, sockets):
     sock = sockets.udp()
     endpoints = [loop.run_until_complete(loop.create_datagram_endpoint(Recorder, sock=sock))]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import sys
 import time
 import warnings
+import weakref
 
 import pytest
 from support.checks import forget, turns, until
@@ -357,3 +359,30 @@ async def test_a_closed_transport_is_let_go_and_warns_of_nothing(loop, sockets):
         link.transport = link.protocol = None
         gc.collect()
     assert not [thing for thing in gc.get_objects() if isinstance(thing, Recorder)]
+
+
+@pytest.mark.uringloop_only("asyncio's own refers to itself by its methods", when=sys.version_info < (3, 14))
+@pytest.mark.parametrize("end", ["close", "abort"])
+async def test_a_closed_transport_is_let_go_without_the_garbage_collector(loop, sockets, end):
+    ours, theirs = sockets.tcp_pair()
+    transport, protocol = await loop.create_connection(Recorder, sock=ours)
+    theirs.send(b"hello")
+    assert await protocol.receives(5) == b"hello"
+    transport.write(bytes(LARGE))
+    await turns(2)
+    getattr(transport, end)()
+    await asyncio.gather(protocol.ends(), loop.run_in_executor(None, read_all, theirs))
+    del protocol.transport
+    freed = weakref.ref(transport)
+    gc.disable()
+    try:
+        del transport
+        await until(lambda: freed() is None)
+    finally:
+        gc.enable()
+
+
+def read_all(sock):
+    sock.setblocking(True)
+    while sock.recv(1_000_000):
+        pass

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import gc
 import random
 import sys
+import threading
 import time
 import weakref
 
@@ -375,3 +377,54 @@ async def test_what_a_callback_sets_stays_in_its_own_context(loop):
     loop.call_soon(variable.set, "leaked")
     await turns(2)
     assert variable.get("unset") == "unset"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="a thread may not cancel it before")
+@pytest.mark.parametrize("loop_is_faster", [False, True])
+def test_a_handle_cancelled_by_another_thread_has_run_or_never_will(loop, loop_is_faster):
+    ran = []
+    entered = threading.Event()
+
+    def slow():
+        entered.set()
+        time.sleep(0.05)
+        ran.append(True)
+
+    def cancel():
+        handle = loop.call_soon_threadsafe(slow)
+        if loop_is_faster:
+            entered.wait()
+        handle.cancel()
+        assert handle.cancelled()
+        done = list(ran)
+        loop.call_soon_threadsafe(loop.stop)
+        return done
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        cancelling = pool.submit(cancel)
+        loop.run_forever()
+        assert cancelling.result() == ran
+    if loop_is_faster:
+        assert ran
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="a thread may not do so before")
+def test_threads_may_cancel_what_the_loop_is_about_to_run(loop):
+    """Both go through the same callbacks, at about the same speed."""
+
+    def cancel(handles):
+        for handle in handles:
+            handle.cancel()
+        loop.call_soon_threadsafe(loop.stop)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            for _ in range(3):
+                handles = [loop.call_soon_threadsafe(int, "0") for _ in range(20_000)]
+                cancelling = pool.submit(cancel, handles)
+                loop.run_forever()
+                cancelling.result()
+    finally:
+        sys.setswitchinterval(interval)

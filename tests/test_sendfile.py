@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -119,6 +120,9 @@ async def test_without_the_fallback_it_must_be_a_real_file(loop, sockets, file):
         await loop.sock_sendfile(ours, file, fallback=False)
 
 
+@pytest.mark.uringloop_only(
+    "asyncio's loop fails before it sends anything, in setting the position", when=sys.version_info >= (3, 14)
+)
 async def test_a_pipe_is_read_and_sent(loop, sockets):
     """The kernel refuses it: sendfile(2) takes what has pages."""
     ours, theirs = sockets.tcp_pair()

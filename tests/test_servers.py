@@ -14,7 +14,7 @@ import time
 import weakref
 
 import pytest
-from support.checks import PATIENCE, outcome, turns, until
+from support.checks import PATIENCE, outcome, stays, turns, until
 from support.children import child
 from support.protocols import Echo, Recorder
 from support.running import variable
@@ -361,7 +361,7 @@ async def test_the_factory_and_its_protocols_run_in_the_context_of_the_server(lo
     await finish(server)
 
 
-async def test_the_context_is_that_of_the_start_and_each_connections_own(loop, sockets):
+async def test_the_context_is_that_of_the_start_before_3_15_and_each_connections_own(loop, sockets):
     seen = []
 
     class Changing(Recorder):
@@ -380,7 +380,7 @@ async def test_the_context_is_that_of_the_start_and_each_connections_own(loop, s
     for _ in range(2):
         connect(sockets, address_of(server)).close()
     await until(lambda: len(seen) == 2)
-    assert seen == ["of the start"] * 2
+    assert seen == ["of the start" if sys.version_info < (3, 15) else "unset"] * 2
     for protocol in clients.made:
         await protocol.ends()
     await finish(server)
@@ -627,6 +627,22 @@ async def test_serve_forever_serves_until_cancelled_and_then_closes(loop, socket
         connect(sockets, address)
 
 
+@waits_for_connections
+async def test_serve_forever_that_is_cancelled_closes_the_connections_since_3_14(loop, sockets):
+    clients = Clients()
+    server = await loop.create_server(clients, "127.0.0.1", 0)
+    serving = loop.create_task(server.serve_forever())
+    client = connect(sockets, address_of(server))
+    protocol = await clients.first()
+    serving.cancel()
+    if sys.version_info < (3, 14):
+        await stays(lambda: not serving.done() and not protocol.transport.is_closing())
+        client.close()
+    assert isinstance(await outcome(serving), asyncio.CancelledError)
+    if sys.version_info >= (3, 14):
+        assert sees_the_end(client)
+
+
 async def test_closing_a_server_ends_serve_forever(loop):
     server = await loop.create_server(Echo, "127.0.0.1", 0)
     serving = loop.create_task(server.serve_forever())
@@ -678,6 +694,7 @@ async def test_a_server_that_nobody_refers_to_goes_on_serving(loop, sockets):
     await finish(found())
 
 
+@pytest.mark.uringloop_only("cancelled in its last turn, asyncio's loop leaves the server serving")
 async def test_cancelling_the_making_of_a_server_leaves_nothing(loop, names):
     names.add("several.test", ("127.0.0.1", 0), ("127.0.0.2", 0))
     for wait in range(6):

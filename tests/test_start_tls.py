@@ -315,8 +315,8 @@ async def test_start_tls_is_cancelled(loop, sockets, after):
 async def test_a_transport_that_is_closing(loop, sockets):
     async with linked(sockets) as link:
         link.transport.close()
-        result = await outcome(loop.start_tls(link.transport, link.protocol, client_context()))
-        assert result is None
+        starting = loop.start_tls(link.transport, link.protocol, client_context(), server_hostname="localhost")
+        assert await outcome(starting) is None
         await closed(link.transport)
 
 

@@ -12,6 +12,7 @@ import sys
 import pytest
 from support.checks import forget, outcome, turns, until
 from support.sockets import pattern, read_exactly, read_to_the_end, refused_address, reset
+from support.tls import client_context, server_context
 
 LARGE = 8_000_000
 
@@ -337,3 +338,23 @@ async def test_a_writer_left_unclosed_is_closed_with_a_warning(loop, sockets):
     with pytest.warns(ResourceWarning, match="unclosed <StreamWriter"):
         forget(streams)
     assert await read_to_the_end(theirs) == b""
+
+
+@pytest.mark.uringloop_only(
+    "asyncio's loop leaves it to the stream, and the handshake waits for ever", when=sys.version_info < (3, 14)
+)
+async def test_a_stream_that_has_received_the_beginning_of_tls_can_start_it(loop):
+    async def handle(reader, writer):
+        await until(lambda: reader._buffer)
+        await writer.start_tls(server_context())
+        writer.write(await reader.readline())
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        await writer.start_tls(client_context(), server_hostname="localhost")
+        writer.write(b"hello\n")
+        assert await reader.read() == b"hello\n"
+        writer.close()
+        await writer.wait_closed()

@@ -92,6 +92,45 @@ def test_a_task_factory_makes_the_tasks(loop):
     assert loop.get_task_factory() is None
 
 
+@pytest.mark.parametrize(
+    ("asked", "before_314"),
+    [
+        ({}, {}),
+        ({"name": "named"}, {}),
+        ({"name": None, "context": None}, {}),
+        ({"context": context_with("x")}, ["context"]),
+    ],
+    ids=["nothing", "a name", "None", "a context"],
+)
+def test_a_task_factory_is_given_the_options_and_before_3_14_no_name(loop, asked, before_314):
+    given = []
+
+    def factory(loop, coroutine, **options):
+        given.append(options)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    loop.set_task_factory(factory)
+    task = loop.create_task(asyncio.sleep(0), **asked)
+    loop.run_until_complete(task)
+    if sys.version_info >= (3, 14):
+        assert given == [asked]
+    else:
+        assert given == [{option: asked[option] for option in before_314}]
+    if asked.get("name"):
+        assert task.get_name() == "named"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="create_task takes eager_start since 3.14")
+async def test_a_task_may_be_started_at_once(loop):
+    async def quick():
+        return "quick"
+
+    task = loop.create_task(quick(), eager_start=True, name="eager")
+    assert task.done()
+    assert task.get_name() == "eager"
+    assert await task == "quick"
+
+
 def test_a_task_factory_must_be_callable(loop):
     with pytest.raises(TypeError) as caught:
         loop.set_task_factory(42)

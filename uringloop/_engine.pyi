@@ -1,9 +1,9 @@
 """The module that build_ffi.py compiles. What each function does is said in csrc/api.h."""
 
-from collections.abc import Buffer
 from typing import Any, NewType
 
 from cffi import FFI
+from typing_extensions import Buffer
 
 Engine = NewType("Engine", object)
 Memory = FFI.CData | bytes

@@ -5,8 +5,19 @@ there and still does what is expected of it. What asyncio exports (`asyncio.Hand
 imported where it is used.
 """
 
+import asyncio
 import inspect
-from asyncio import base_events, constants, coroutines, events, format_helpers, sslproto, staggered, trsock
+from asyncio import (
+    base_events,
+    constants,
+    coroutines,
+    events,
+    format_helpers,
+    sslproto,
+    staggered,
+    streams,
+    trsock,
+)
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +27,24 @@ TransportSocket = trsock.TransportSocket
 staggered_race = staggered.staggered_race
 """Runs coroutines with a delay between their starts until one succeeds (RFC 8305, Happy Eyeballs)."""
 
+ThreadSafeHandle: Any = getattr(events, "_ThreadSafeHandle", asyncio.Handle)
+"""What call_soon_threadsafe() returns since Python 3.14: a handle that another thread may cancel."""
+
 SSLProtocol: Any = sslproto.SSLProtocol
 """TLS between a transport and a protocol."""
 
 SSLProtocolState: Any = sslproto.SSLProtocolState
 """What it is at; WRAPPED and FLUSHING are the states in which it reads."""
+
+
+def take_over_arrivals(tls: Any, protocol: object) -> None:
+    """Give the SSLProtocol what a stream has received and not yet read: it is encrypted, if the peer began it."""
+    if isinstance(protocol, streams.StreamReaderProtocol):
+        reader: Any = protocol._stream_reader  # type: ignore[attr-defined]
+        if reader is not None:
+            tls._incoming.write(reader._buffer)
+            reader._buffer.clear()
+
 
 SendfileMode: Any = constants._SendfileMode
 """What a transport's `_sendfile_compatible` says: UNSUPPORTED, TRY_NATIVE, or FALLBACK, as that of TLS does."""

@@ -5,9 +5,12 @@ The loop knows, and makes asyncio's own then; otherwise it makes these, which se
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any, TypeVarTuple
+
+from . import borrowed
 
 Args = TypeVarTuple("Args")
 """The types of a callback's arguments."""
@@ -67,3 +70,45 @@ class TimerHandle(asyncio.TimerHandle):
             released: Any = self
             released._callback = released._args = None
             loop._timers.note_cancelled(self)
+
+if sys.version_info >= (3, 14):
+
+    class ThreadSafeHandle(borrowed.ThreadSafeHandle):  # type: ignore[misc]
+        """A callback that another thread may cancel: when that returns, the callback has run or never will.
+
+        The loop runs any handle's callback by its `_context`. That of this one is the handle itself, which holds
+        its lock meanwhile; so the loop need not tell the kinds apart.
+        """
+
+        __slots__ = ("_user_context",)
+
+        @property
+        def _context(self) -> "ThreadSafeHandle":
+            return self
+
+        @_context.setter
+        def _context(self, context: Context) -> None:
+            self._user_context = context
+
+        def get_context(self) -> Context:
+            """Return the callback's context."""
+            return self._user_context
+
+        def run(self, callback: Callable[..., object], *args: Any) -> None:
+            """Run the callback in its context, unless it was cancelled."""
+            with self._lock:
+                if not self._cancelled:
+                    self._user_context.run(callback, *args)
+
+        def cancel(self: Any) -> None:
+            """Cancel the callback; waits for it if it runs in another thread."""
+            with self._lock:
+                if not self._cancelled:
+                    self._cancelled = True
+                    if self._loop.get_debug():
+                        self._repr = repr(self)
+                    self._callback = None
+                    self._args = ()  # not None, as asyncio has it: the loop may be about to call run() with them
+
+else:
+    ThreadSafeHandle = Handle

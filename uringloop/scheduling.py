@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from . import borrowed
 from .asyncgens import AsyncGenerators
-from .handles import Args, Handle, TimerHandle
+from .handles import Args, Handle, ThreadSafeHandle, TimerHandle
 from .operations.base import Operation
 from .proactor import Proactor
 from .reporting import logger
@@ -91,9 +91,9 @@ class Scheduling(AsyncGenerators):
         self._check_closed()
         handle: asyncio.Handle
         if self._debug:
-            handle = self._queue_traced(callback, args, context, "call_soon_threadsafe")
+            handle = self._queue_traced(callback, args, context, "call_soon_threadsafe", borrowed.ThreadSafeHandle)
         else:
-            handle = Handle(callback, args, self, context)
+            handle = ThreadSafeHandle(callback, args, self, context)
             self._ready.append(handle)
         self._wakeup.wake()
         return handle
@@ -124,7 +124,7 @@ class Scheduling(AsyncGenerators):
             self._check_thread()
             self._check_callback(callback, "call_at")
             handle = asyncio.TimerHandle(when, callback, args, self, context)
-            _hide_callers(handle)
+            _hide_callers(handle, 2)
         else:
             handle = TimerHandle(when, callback, args, self, context)
         self._timers.add(handle, when)
@@ -139,11 +139,16 @@ class Scheduling(AsyncGenerators):
         return time.monotonic()
 
     def _queue_traced(
-        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None, method: str
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context | None,
+        method: str,
+        kind: type[asyncio.Handle] = asyncio.Handle,
     ) -> asyncio.Handle:
         self._check_callback(callback, method)
-        handle = asyncio.Handle(callback, args, self, context)
-        _hide_callers(handle)
+        handle = kind(callback, args, self, context)
+        _hide_callers(handle, 2 if kind is asyncio.Handle else 3)  # its own constructor calls asyncio.Handle's
         self._ready.append(handle)
         return handle
 
@@ -378,7 +383,7 @@ class Scheduling(AsyncGenerators):
         self.call_exception_handler({"message": f"Exception in completion of {operation!r}", "exception": error})
 
 
-def _hide_callers(handle: Any) -> None:
-    """Leave out of a handle's origin the two functions of ours that made it."""
+def _hide_callers(handle: Any, count: int) -> None:
+    """Leave out of a handle's origin so many functions that made it for its user."""
     if handle._source_traceback:
-        del handle._source_traceback[-2:]
+        del handle._source_traceback[-count:]

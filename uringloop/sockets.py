@@ -150,7 +150,7 @@ class Sockets(Executor, Watchers):
             self._proactor.cancel(operation)
             raise
         finally:
-            del operation  # an error's traceback refers to this frame, and its future to the error: a cycle
+            del operation  # its future's error refers, by its traceback, to this frame
 
     async def _connect_by_call(self, sock: socket.socket, address: Any) -> None:
         try:

@@ -1,9 +1,9 @@
 """Futures and tasks."""
 
 import asyncio
+import sys
 from asyncio import Future
-from collections.abc import Callable, Coroutine
-from contextvars import Context
+from collections.abc import Callable
 from typing import Any
 
 from .scheduling import Scheduling
@@ -22,31 +22,22 @@ class Tasks(Scheduling):
         """Return a new future of this loop."""
         return Future(loop=self)
 
-    def create_task(
-        self,
-        coro: Coroutine[Any, Any, Any],
-        *,
-        name: str | None = None,
-        context: Context | None = None,
-        **options: Any,
-    ) -> Any:
+    def create_task(self, coro: Any, **kwargs: Any) -> Any:
         """Schedule a coroutine and return its task.
 
-        Further options (`eager_start`, since Python 3.14) go to asyncio.Task, or to the task factory.
+        The keyword arguments (`name`, `context`, since Python 3.14 `eager_start`) are for asyncio.Task, or for the
+        task factory.
         """
         self._check_closed()
-        factory = self._task_factory
-        if factory is None:
-            task: Any = asyncio.Task(coro, loop=self, name=name, context=context, **options)
-            if task._source_traceback:
-                del task._source_traceback[-1]
+        if self._task_factory is not None:
+            return _made_by(self._task_factory, self, coro, kwargs)
+        task: Any = asyncio.Task(coro, loop=self, **kwargs)
+        if task._source_traceback:
+            del task._source_traceback[-1]
+        try:
             return task
-        if context is not None:
-            options["context"] = context
-        task = factory(self, coro, **options)
-        if hasattr(task, "set_name"):  # a factory may return any future
-            task.set_name(name)
-        return task
+        finally:
+            del task  # one that began at once may have an error whose traceback refers to this frame
 
     def set_task_factory(self, factory: TaskFactory | None) -> None:
         """Set the function that create_task() calls with the loop and the coroutine; None for asyncio.Task.
@@ -60,3 +51,19 @@ class Tasks(Scheduling):
     def get_task_factory(self) -> TaskFactory | None:
         """Return the task factory, or None if asyncio.Task is used."""
         return self._task_factory
+
+
+def _made_by(
+    factory: TaskFactory, loop: asyncio.AbstractEventLoop, coro: Any, options: dict[str, Any]
+) -> Any:
+    """Return the task that the factory makes, which is given what this Python's loops give it."""
+    if sys.version_info >= (3, 14):
+        return factory(loop, coro, **options)
+    name = options.pop("name", None)
+    context = options.pop("context", None)
+    if context is not None:
+        options["context"] = context
+    task = factory(loop, coro, **options)
+    if hasattr(task, "set_name"):  # a factory may return any future
+        task.set_name(name)
+    return task

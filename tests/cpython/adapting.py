@@ -10,14 +10,16 @@ import functools
 import socket
 import sys
 import time
-from asyncio import base_events, coroutines, unix_events
+from asyncio import base_events, coroutines, events, staggered, unix_events
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import uringloop
-from uringloop import borrowed
+from uringloop import borrowed, wakeup
+from uringloop.endpoints import connections
 from uringloop.transports.server import Server
+from uringloop.transports.stream import StreamTransport
 
 _MOCKED = ("logger", "signal", "socket", "sys")
 """What tests mock in the modules of asyncio's loop, by its global name there; it has the same name in ours."""
@@ -32,6 +34,14 @@ _MADE_UP = _MadeUp()
 
 def _is_debug_mode() -> bool:
     return coroutines._is_debug_mode()  # type: ignore[attr-defined]  # tests replace that one
+
+
+def _get_running_loop() -> asyncio.AbstractEventLoop | None:
+    return events._get_running_loop()  # tests replace that one
+
+
+def _staggered_race(*args: Any, **options: Any) -> Any:
+    return staggered.staggered_race(*args, **options)  # tests replace that one
 
 
 class _MockedWithAsyncio:
@@ -51,11 +61,13 @@ class _MockedWithAsyncio:
 
 def adapt() -> None:
     """Do it all."""
-    for module in _our_modules():
+    for module in _our_modules() - {wakeup}:  # whose sockets asyncio's loop makes where no test mocks them
         for name in _MOCKED:
             if name in vars(module):
                 setattr(module, name, _MockedWithAsyncio(name, vars(module)[name]))
     borrowed.is_debug_mode = _is_debug_mode
+    borrowed.get_running_loop = _get_running_loop
+    connections.staggered_race = _staggered_race
     loop_class: Any = uringloop.Loop
     loop_class._run_once = _with_ring(loop_class._turn)
     loop_class._turn = lambda loop: loop._run_once()  # tests replace the one of that name
@@ -63,6 +75,8 @@ def adapt() -> None:
     loop_class._clock_resolution = time.get_clock_info("monotonic").resolution
     loop_class._selector = None
     loop_class._stop_serving = lambda loop, sock: sock.close()
+    transport_class: Any = StreamTransport
+    transport_class._paused = property(lambda transport: transport._reader.paused)
     server_class: Any = Server
     server_class._sockets = property(_listening)
     server_class._attach = _with_made_up_connection(Server._attach)
@@ -91,8 +105,8 @@ def _with_made_up_connection(method: Callable[[Any, Any], None]) -> Callable[...
     return lambda server, transport=_MADE_UP: method(server, transport)
 
 
-def _our_modules() -> list[ModuleType]:
-    return [module for name, module in sys.modules.items() if name.split(".")[0] == "uringloop"]
+def _our_modules() -> set[ModuleType]:
+    return {module for name, module in sys.modules.items() if name.split(".")[0] == "uringloop"}
 
 
 def _listening(server: Server) -> tuple[socket.socket, ...] | None:

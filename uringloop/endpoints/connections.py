@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import functools
 import itertools
 import os
 import socket
 import ssl as ssl_module
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..borrowed import staggered_race
 from ..reporting import logger
 from .tls import TLS
+
+_TAKES_SOCKET_AT_ONCE = sys.version_info >= (3, 14)
+"""Whether a socket that the caller made is closed if no transport can be made of it; as with asyncio's loop."""
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 Connection = tuple[asyncio.Transport, asyncio.BaseProtocol]
@@ -154,19 +159,18 @@ class Connections(TLS):
         ssl_shutdown_timeout: float | None,
     ) -> Connection:
         """Make a protocol and a transport for a connected socket, which is closed on failure if it is `ours`."""
-        try:
+        takes_socket = ours or _TAKES_SOCKET_AT_ONCE
+        with _closed_on_failure(sock, takes_socket):
             sock.setblocking(False)
             protocol = protocol_factory()
+        self._ensure_fd_no_transport(sock)  # that of another transport is not closed
+        with _closed_on_failure(sock, takes_socket):
             waiter = self.create_future()
             transport = self._make_transport(
                 sock, protocol, ssl, waiter,
                 server_side=server_side, server_hostname=server_hostname,
                 ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
             )  # fmt: skip
-        except BaseException:
-            if ours:
-                sock.close()
-            raise
         try:
             await waiter
         except BaseException:
@@ -181,22 +185,20 @@ class Connections(TLS):
         """Return a socket connected to one of the addresses, the first that can be."""
         errors: list[OSError] = []
         attempts = [functools.partial(self._connect_one, errors, info, local) for info in infos]
-        if happy_eyeballs_delay is None:
-            for attempt in attempts:
-                try:
-                    return await attempt()
-                except OSError:
-                    continue
-        else:
-            connected: socket.socket | None = (
-                await staggered_race(attempts, happy_eyeballs_delay, loop=self)
-            )[0]
-            if connected is not None:
-                return connected
         try:
+            if happy_eyeballs_delay is None:
+                for attempt in attempts:
+                    with contextlib.suppress(OSError):
+                        return await attempt()
+            else:
+                race = await staggered_race(attempts, happy_eyeballs_delay, loop=self)
+                connected: socket.socket | None = race[0]
+                if connected is not None:
+                    return connected
+                del race  # it has the errors, too
             raise _combined([*errors], all_errors)
         finally:
-            errors.clear()  # the errors' tracebacks refer to it: a cycle
+            errors.clear()  # they refer, by their tracebacks, to what refers to this list
 
     async def _connect_one(self, errors: list[OSError], info: Any, local: list[Any] | None) -> socket.socket:
         family, kind, proto, _, address = info
@@ -209,11 +211,22 @@ class Connections(TLS):
             await self.sock_connect(sock, address)
         except BaseException as error:
             if sock is not None:
-                sock.close()
+                with contextlib.suppress(OSError):  # it must not hide the error that there is
+                    sock.close()
             if isinstance(error, OSError):
                 errors.append(error)
             raise
         return sock
+
+
+@contextlib.contextmanager
+def _closed_on_failure(sock: socket.socket, must_close: bool) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if must_close:
+            sock.close()
+        raise
 
 
 def check_not_tls(sock: socket.socket) -> None:
@@ -289,6 +302,8 @@ def _bind_local(sock: socket.socket, local: list[Any], errors: list[OSError]) ->
 
 
 def _combined(errors: list[OSError], all_errors: bool) -> Exception:
+    if not errors:  # all attempts were given up
+        return TimeoutError("create_connection failed")
     if all_errors:
         return ExceptionGroup("create_connection failed", errors)
     texts = [str(error) for error in errors]

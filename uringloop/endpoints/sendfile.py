@@ -98,7 +98,7 @@ class Sendfile(Sockets):
         self, file: IO[bytes], offset: int, count: int | None, send: Callable[[memoryview], Awaitable[None]]
     ) -> int:
         """Read the file in the executor and send it."""
-        if offset:
+        if offset or _has_position(file):
             file.seek(offset)
         buffer = memoryview(bytearray(min(count or _PIECE_SIZE, _PIECE_SIZE)))
         total = 0
@@ -114,6 +114,11 @@ class Sendfile(Sockets):
             if total and hasattr(file, "seek"):
                 file.seek(offset + total)
         return total
+
+
+def _has_position(file: Any) -> bool:
+    """Tell whether the file has a position, as a pipe has not, and an object that can only be read from."""
+    return hasattr(file, "seekable") and bool(file.seekable())
 
 
 def _check_part(file: Any, offset: Any, count: Any) -> None:

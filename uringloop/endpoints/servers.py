@@ -116,7 +116,11 @@ class Servers(Connections):
             sock.setblocking(False)
         server = Server(self, sockets, connected, backlog, closed)
         if start_serving:
-            await server.start_serving()
+            try:
+                await server.start_serving()
+            except BaseException:  # cancelled: nobody would know of the server
+                server.close()
+                raise
         if self._debug:
             logger.info("%r is serving", server)
         return server

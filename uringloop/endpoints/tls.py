@@ -7,6 +7,7 @@ import socket
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
+from ..borrowed import take_over_arrivals
 from ..sockets import Sockets
 from ..transports.stream import StreamTransport
 from ..transports.tls import TLSProtocol
@@ -68,6 +69,8 @@ class TLS(Sockets):
         )  # fmt: skip
         # No arrival may come between the change of protocols and the start of the handshake.
         transport.pause_reading()  # type: ignore[attr-defined]
+        if server_side:
+            take_over_arrivals(tls, protocol)
         transport.set_protocol(tls)
         made = self.call_soon(tls.connection_made, transport)
         resumed = self.call_soon(transport.resume_reading)  # type: ignore[attr-defined]

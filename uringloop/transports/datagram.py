@@ -96,14 +96,14 @@ class DatagramTransport(BufferingTransport, asyncio.Transport, asyncio.DatagramT
         memoryview. Errors of the socket are told to the protocol.
         """
         if type(data) is not bytes:
-            data = snapshot(data)
+            data = snapshot(data, "a bytes-like object")
         if not data and not _SENDS_EMPTY:
             return
         if self._address is not None:
             if addr is not None and addr != self._address:
                 raise ValueError(f"Invalid address: must be None or {self._address}")
             addr = self._address
-        if self._lost:
+        if self._lost and (self._address is not None or not self._open):
             self._ignore_write()
         else:
             self._writer.send(data, addr)

@@ -57,6 +57,8 @@ class DatagramWriter(FlowControl):
         An error of the socket's is told to the protocol, whose own exceptions are the caller's.
         """
         if self._waiting or not self._send(data, address, self._tell_caller):
+            if self._transport._lost:  # the socket will be closed before there is room
+                return
             self._waiting.append((data, address))
             self.size += len(data) + _HEADER_SIZE
             if self._wait is None and self._timer is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import io
 import os
@@ -54,7 +55,7 @@ class FileSend:
             await self._finished
         finally:
             self._poll.stop()
-            if self._total:
+            with contextlib.suppress(OSError):  # a pipe has no position
                 os.lseek(self._file_fd, self._offset + self._total, os.SEEK_SET)
         return self._total
 

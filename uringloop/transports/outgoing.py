@@ -8,12 +8,17 @@ Rules of this file:
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .flow import FlowControl
 
 if TYPE_CHECKING:
     from .base import DescriptorTransport
+
+
+# What asyncio says that the data must be.
+_BYTES = "a bytes, bytearray, or memoryview object" if sys.version_info >= (3, 14) else "a bytes-like object"
 
 
 class Outgoing(FlowControl):
@@ -81,8 +86,8 @@ class Outgoing(FlowControl):
         self._unsent.append(self)
 
 
-def snapshot(data: Any) -> bytes:
-    """Return a copy of data to be written, which may change later. Raises TypeError for what is no bytes."""
+def snapshot(data: Any, what: str = _BYTES) -> bytes:
+    """Return a copy of data to be written, which may change later. Raises TypeError for what is not `what`."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        raise TypeError(f"data argument must be {what}, not {type(data).__name__!r}")
     return bytes(data)

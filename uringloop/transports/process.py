@@ -140,6 +140,9 @@ class ProcessTransport(asyncio.SubprocessTransport):
             if self._loop.get_debug():
                 logger.warning("Close running child process: kill %r", self)
             self._child.kill()
+        if self._loop.is_closed():  # it tells of nothing any more, and the pipes are closed when they are dropped
+            self._child.release()
+            return
         for pipe in self._pipes.values():
             pipe.close()
 

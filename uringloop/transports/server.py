@@ -39,8 +39,12 @@ class _Listener(MultishotAccept):
         self.sock = sock
 
     def listen(self, backlog: int) -> None:
-        """Begin to listen and accept; each connection is made in a copy of the caller's context."""
-        self._context = copy_context()
+        """Begin to listen and accept.
+
+        Each connection is made in a copy of the caller's context; since Python 3.15, of the server's maker's.
+        """
+        if sys.version_info < (3, 15):
+            self._context = copy_context()
         self.sock.listen(backlog)
         self.start()
 
@@ -135,7 +139,8 @@ class Server(asyncio.AbstractServer):
     async def serve_forever(self) -> None:
         """Accept connections until cancelled; then close, and wait for the connections to end.
 
-        Raises RuntimeError if the server is closed, or somebody waits here already.
+        Since Python 3.14 those are closed, too. Raises RuntimeError if the server is closed, or somebody waits here
+        already.
         """
         if self._serving_forever is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
@@ -145,6 +150,8 @@ class Server(asyncio.AbstractServer):
             await self._serving_forever
         except asyncio.CancelledError:
             self.close()
+            if sys.version_info >= (3, 14):
+                self.close_clients()
             await self.wait_closed()
             raise
         finally:

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 _WRITELINES = "writelines" if sys.version_info >= (3, 12) else "write"  # what asyncio calls it in its complaint
 
 
+class _Gone:
+    """What a transport that has ended is to its operations that complete after that."""
+
+    _closing = True
+    _lost = 1
+
+
+_GONE: Any = _Gone()
+
+
 class StreamTransport(WritingTransport, asyncio.Transport):
     """A connection; see the Python documentation of asyncio.Transport."""
 
@@ -138,7 +148,9 @@ class StreamTransport(WritingTransport, asyncio.Transport):
 
     def _close_file(self) -> None:
         self._sock.close()
-        self._reader.set_protocol(None)  # it may hold much, and this is part of a reference cycle
+        self._reader.set_protocol(None)
+        # No reference cycle: the garbage collector may be late, and the protocol hold much.
+        self._reader._transport = self._writer._transport = _GONE
         server, self._server = self._server, None
         if server is not None:
             server._detach(self)
