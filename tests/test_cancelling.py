@@ -17,7 +17,7 @@ import threading
 import time
 
 import pytest
-from support.checks import outcome, turns
+from support.checks import forget, outcome, turns
 from support.children import run
 from support.protocols import Recorder, dropped
 from support.sockets import (
@@ -248,6 +248,30 @@ async def test_a_cancelled_receive_gives_way_to_the_next_in_line(loop, sockets):
         if received:
             theirs.send(b"hello")
         assert await second == b"hello"
+
+
+@pytest.mark.parametrize("call", ["receive", "send", "accept"])
+def test_calls_left_in_line_when_the_loop_is_closed_end_in_silence(kind, sockets, call):
+    loop = kind.new_event_loop()
+    ours, _theirs = sockets.tcp_pair()
+    listener = sockets.listener()
+    calls = {
+        "receive": lambda: loop.sock_recv(ours, 100),
+        "send": lambda: loop.sock_sendall(ours, bytes(10_000_000)),
+        "accept": lambda: loop.sock_accept(listener),
+    }
+
+    async def make_call():
+        await calls[call]()
+
+    tasks = [loop.create_task(make_call()) for _ in range(4)]
+    loop.run_until_complete(asyncio.sleep(0.01))
+    tasks[1].cancel()
+    loop.close()
+    for task in tasks:
+        task._log_destroy_pending = False
+    del task
+    forget(tasks)
 
 
 @loses

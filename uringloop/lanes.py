@@ -87,7 +87,8 @@ class Lane(Operation):
         except BaseException:
             if future.done() and not future.cancelled():
                 self._leave()
-            future.cancel()
+            if not self._loop.is_closed():  # such a loop has no place for the future's callbacks
+                future.cancel()
             if isinstance(memory, memoryview):
                 memory.release()
             raise
@@ -104,6 +105,11 @@ class Lane(Operation):
 
     def detach(self) -> None:
         """Let go of the caller's memory while the last completion is still to come."""
+
+    def close(self) -> None:
+        """Let no further call begin: the loop is closed."""
+        self._turns.clear()
+        self.drop()
 
     def drop(self) -> None:
         """Release what is held: the socket is gone."""
@@ -431,9 +437,9 @@ class Lanes(dict[int, L]):
         return self.find(sock) or self._open(sock)
 
     def clear(self) -> None:
-        """Forget all lanes, and release what they hold."""
-        for fd in list(self):
-            self._forget(fd)
+        """Close all lanes, and forget them."""
+        while self:
+            self.popitem()[1].close()
 
     def _open(self, sock: socket.socket) -> L:
         fd = sock.fileno()
