@@ -84,10 +84,13 @@ class Lane(Operation):
         self._turns.append(future)
         try:
             await future
+            if not self._is_open():
+                raise os_error(-errno.EBADF)
         except BaseException:
             if future.done() and not future.cancelled():
                 self._leave()
-            future.cancel()
+            elif not self._loop._closed:
+                future.cancel()
             if isinstance(memory, memoryview):
                 memory.release()
             raise
@@ -113,9 +116,20 @@ class Lane(Operation):
         self._awaited = True
         self._proactor.submit(self)
 
+    def _submit_again(self) -> None:
+        """Go on with the call; it fails if its socket was closed, whose number may be that of another one now."""
+        if self._is_open():
+            self._proactor.submit(self)
+        else:
+            self._answer_call(-errno.EBADF, 0)
+
+    def _is_open(self) -> bool:
+        sock = self.sock()
+        return sock is not None and sock.fileno() == self.fd
+
     def _leave(self) -> None:
         """End the call, and let the next one begin."""
-        while self._turns:
+        while self._turns and not self._loop._closed:
             future = self._turns.popleft()
             if not future.done():
                 future.set_result(None)
@@ -262,7 +276,7 @@ class ReceiveLane(Lane, Receive):
     def _answer_call(self, result: int, flags: int) -> None:
         """Settle the call, or submit it again."""
         if result in _TRY_AGAIN:
-            self._proactor.submit(self)
+            self._submit_again()
             return
         answer: Any = b""
         if self._into is not None:
@@ -345,7 +359,7 @@ class SendLane(Lane, Send):
             self._settle(None)
         elif result >= 0 or result in _TRY_AGAIN or result == _CANCELED:
             self.skip(max(result, 0))
-            self._proactor.submit(self)
+            self._submit_again()
         else:
             self.release()
             self._settle(None, os_error(result))
@@ -381,14 +395,13 @@ class AcceptLane(Lane, Accept):
         if result >= 0:
             self._settle(self._connection(result))
         elif result in _TRY_AGAIN:
-            self._proactor.submit(self)
+            self._submit_again()
         else:
             self._settle(None, os_error(result))
 
     def _hold(self, result: int, flags: int) -> None:
         """Keep the connection for the next call, unless its listener is gone."""
-        listener = self.sock()
-        if result >= 0 and (listener is None or listener.fileno() != self.fd):
+        if result >= 0 and not self._is_open():
             os.close(result)
         elif result >= 0:
             self._held.append(self._connection(result))
