@@ -281,6 +281,44 @@ async def test_a_transport_gets_what_a_cancelled_receive_had(loop, sockets):
         await dropped(transport)
 
 
+@loses
+@pytest.mark.parametrize("stream", ["tcp", "unix"])
+@any_receive
+async def test_a_transport_gets_what_a_receive_has_that_has_yet_to_end(loop, sockets, stream, receive):
+    """The task is cancelled and the transport made in one go, with what was sent still under way between them."""
+    for before, between in MOMENTS:
+        ours, theirs = sockets.pair(stream)
+        task = loop.create_task(receive(loop, ours))
+        await turns(before)
+        theirs.send(b"first,")
+        await turns(between)
+        task.cancel()
+        protocol = Recorder()
+        transport, _ = await loop.create_connection(lambda p=protocol: p, sock=ours)
+        theirs.send(b"then")
+        received = await cancelled(task)
+        missing = b"then" if received else b"first,then"
+        assert await protocol.receives(len(missing)) == missing
+        await dropped(transport)
+
+
+@loses
+async def test_a_transport_is_told_of_the_error_that_a_cancelled_receive_had(loop, sockets):
+    for before, between in MOMENTS:
+        ours, theirs = sockets.tcp_pair()
+        task = loop.create_task(recv(loop, ours))
+        await turns(before)
+        reset(theirs)
+        await turns(between)
+        task.cancel()
+        protocol = Recorder()
+        transport, _ = await loop.create_connection(lambda p=protocol: p, sock=ours)
+        error = await outcome(task)
+        await protocol.ends()
+        assert isinstance(error, ConnectionResetError) or isinstance(protocol.error, ConnectionResetError)
+        await dropped(transport)
+
+
 @any_receive
 async def test_after_a_cancelled_receive_the_data_stays_in_the_socket(loop, sockets, receive):
     ours, theirs = sockets.tcp_pair()

@@ -105,6 +105,13 @@ class Lane(Operation):
         elif self._proactor.cancel(self):
             self.detach()
 
+    def retired(self) -> bool:
+        """Take back what a call that was given up has in flight; tell whether its last completion has come."""
+        if self._awaited or not self._proactor.is_in_flight(self):
+            return True
+        self._proactor.cancel(self)
+        return False
+
     def detach(self) -> None:
         """Let go of the caller's memory while the last completion is still to come."""
 
@@ -301,9 +308,9 @@ class ReceiveLane(Lane, Receive):
             self._let_go()
             self._into = memoryview(copy)
 
-    def take_held(self) -> list[bytes]:
-        """Take all bytes that are held."""
-        taken = [item for item in self._held if isinstance(item, bytes)]
+    def take_held(self) -> list[bytes | int]:
+        """Take all that is held; an error, which comes last, as -errno."""
+        taken = [item if isinstance(item, bytes) else -(item.errno or errno.EIO) for item in self._held]
         self._held.clear()
         return taken
 

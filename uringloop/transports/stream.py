@@ -46,10 +46,8 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         internet = sock.family in (socket.AF_INET, socket.AF_INET6)
         if internet and sock.proto in (0, socket.IPPROTO_TCP):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        lane = loop._receives.find(sock)
-        held = lane.take_held() if lane is not None else []
         # Not for Unix sockets: there, kernels before 2026 can lose the end of the stream in a multishot receive.
-        self._reader = Reader(self, sock, may_multishot=internet, held=held)
+        self._reader = Reader(self, sock, may_multishot=internet, before=loop._receives.find(sock))
         self._writer = Writer(self, sock)
         self._pending = self._proactor.outbox.pending
         if server is not None:
