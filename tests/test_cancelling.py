@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import hashlib
 import itertools
@@ -301,6 +302,44 @@ async def test_a_transport_gets_what_a_cancelled_receive_had(loop, sockets):
         theirs.send(b"then")
         missing = b"then" if received else b"first,then"
         assert await protocol.receives(len(missing)) == missing
+        await dropped(transport)
+
+
+@loses
+@pytest.mark.parametrize("stream", ["tcp", "unix"])
+@any_receive
+async def test_a_transport_gets_what_a_receive_has_that_has_yet_to_end(loop, sockets, stream, receive):
+    """The task is cancelled and the transport made in one go, with what was sent still under way between them."""
+    for before, between in MOMENTS:
+        ours, theirs = sockets.pair(stream)
+        task = loop.create_task(receive(loop, ours))
+        await turns(before)
+        theirs.send(b"first,")
+        await turns(between)
+        task.cancel()
+        protocol = Recorder()
+        transport, _ = await loop.create_connection(lambda p=protocol: p, sock=ours)
+        theirs.send(b"then")
+        received = await cancelled(task)
+        missing = b"then" if received else b"first,then"
+        assert await protocol.receives(len(missing)) == missing
+        await dropped(transport)
+
+
+@loses
+async def test_a_transport_is_told_of_the_error_that_a_cancelled_receive_had(loop, sockets):
+    for before, between in MOMENTS:
+        ours, theirs = sockets.tcp_pair()
+        task = loop.create_task(recv(loop, ours))
+        await turns(before)
+        reset(theirs)
+        await turns(between)
+        task.cancel()
+        protocol = Recorder()
+        transport, _ = await loop.create_connection(lambda p=protocol: p, sock=ours)
+        error = await outcome(task)
+        await protocol.ends()
+        assert isinstance(error, ConnectionResetError) or isinstance(protocol.error, ConnectionResetError)
         await dropped(transport)
 
 
@@ -788,3 +827,104 @@ async def test_many_receives_cancelled_at_once(loop, sockets):
         task.cancel()
     await asyncio.wait(tasks)
     assert all(task.cancelled() for task in tasks)
+
+
+# calls that wait in line
+
+
+async def waiting_in_line(loop, begin, count=2):
+    """Begin so many calls on one socket; the first is under way, the others wait."""
+    tasks = [loop.create_task(begin()) for _ in range(count)]
+    await turns(3)
+    return tasks
+
+
+in_line = pytest.mark.uringloop_only("on asyncio's loop the second call displaces the first")
+
+
+@in_line
+@any_receive
+async def test_a_receive_in_line_does_not_steal_from_a_stranger(loop, sockets, receive):
+    ours, _theirs = sockets.unix_pair()
+    tasks = await waiting_in_line(loop, lambda: receive(loop, ours), 3)
+    number = ours.fileno()
+    ours.close()
+    stranger, friend = pair_at(sockets, number)
+    friend.send(b"secret")
+    assert await cancelled(tasks[0]) is None
+    for task in tasks[1:]:
+        error = await outcome(task)
+        assert isinstance(error, OSError)
+        assert error.errno == errno.EBADF
+    assert stranger.recv(10) == b"secret"
+
+
+@in_line
+async def test_a_sendall_in_line_does_not_send_to_a_stranger(loop, sockets):
+    ours, _theirs = sockets.unix_pair()
+    fill(ours)
+    tasks = await waiting_in_line(loop, lambda: loop.sock_sendall(ours, b"private"))
+    number = ours.fileno()
+    ours.close()
+    _stranger, friend = pair_at(sockets, number)
+    assert await cancelled(tasks[0]) is None
+    error = await outcome(tasks[1])
+    assert isinstance(error, OSError)
+    assert error.errno == errno.EBADF
+    assert read_what_is_there(friend) == b""
+
+
+@in_line
+async def test_an_accept_in_line_does_not_steal_from_a_stranger(loop, sockets):
+    listener = sockets.listener()
+    tasks = await waiting_in_line(loop, lambda: loop.sock_accept(listener))
+    number = listener.fileno()
+    listener.close()
+    stranger = sockets.listener()
+    assert stranger.fileno() == number
+    friend = sockets.new(socket.AF_INET)
+    friend.connect_ex(stranger.getsockname())
+    assert await cancelled(tasks[0]) is None
+    error = await outcome(tasks[1])
+    assert isinstance(error, OSError)
+    assert error.errno == errno.EBADF
+    server, name = await loop.sock_accept(stranger)
+    server.close()
+    assert name == friend.getsockname()
+
+
+@pytest.mark.uringloop_only("asyncio's loop never ends a call whose socket was closed under it")
+def test_what_a_stopped_loop_left_unsent_does_not_go_to_a_stranger(loop, sockets):
+    ours, theirs = sockets.unix_pair()
+    data = pattern(1_000_000)
+    task = loop.create_task(loop.sock_sendall(ours, data))
+    loop.run_until_complete(turns(3))
+    number = ours.fileno()
+    ours.close()
+    _stranger, friend = pair_at(sockets, number)
+    received = loop.run_until_complete(_drain(theirs))
+    loop.run_until_complete(asyncio.wait([task], timeout=0.05))
+    assert task.done()
+    error = task.exception()
+    assert isinstance(error, OSError)
+    assert error.errno == errno.EBADF
+    assert read_what_is_there(friend) == b""
+    assert data.startswith(received)
+
+
+async def _drain(sock):
+    received = read_what_is_there(sock)
+    await turns(3)
+    return received + read_what_is_there(sock)
+
+
+@pytest.mark.parametrize("call", ["sock_recv", "sock_sendall", "sock_accept"])
+def test_calls_that_wait_when_the_loop_is_closed_end_in_silence(loop, sockets, reports, call):
+    sock = sockets.listener() if call == "sock_accept" else sockets.unix_pair()[0]
+    arguments = {"sock_recv": [1], "sock_sendall": [b"x"], "sock_accept": []}[call]
+    if call == "sock_sendall":
+        fill(sock)
+    tasks = loop.run_until_complete(waiting_in_line(loop, lambda: getattr(loop, call)(sock, *arguments), 3))
+    loop.close()
+    forget(tasks)
+    assert {report["message"] for report in reports.take_all()} == {"Task was destroyed but it is pending!"}

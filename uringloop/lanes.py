@@ -84,10 +84,12 @@ class Lane(Operation):
         self._turns.append(future)
         try:
             await future
+            if not self._is_open():
+                raise os_error(-errno.EBADF)
         except BaseException:
             if future.done() and not future.cancelled():
                 self._leave()
-            if not self._loop.is_closed():  # such a loop has no place for the future's callbacks
+            elif not self._loop.is_closed():  # such a loop has no place for the future's callbacks
                 future.cancel()
             if isinstance(memory, memoryview):
                 memory.release()
@@ -103,6 +105,13 @@ class Lane(Operation):
         elif self._proactor.cancel(self):
             self.detach()
 
+    def retired(self) -> bool:
+        """Take back what a call that was given up has in flight; tell whether its last completion has come."""
+        if self._awaited or not self._proactor.is_in_flight(self):
+            return True
+        self._proactor.cancel(self)
+        return False
+
     def detach(self) -> None:
         """Let go of the caller's memory while the last completion is still to come."""
 
@@ -113,6 +122,17 @@ class Lane(Operation):
 
     def drop(self) -> None:
         """Release what is held: the socket is gone."""
+
+    def _submit_again(self) -> None:
+        """Go on with the call; it fails if its socket was closed, whose number may be that of another one now."""
+        if self._is_open():
+            self._proactor.submit(self)
+        else:
+            self._answer_call(-errno.EBADF, 0)
+
+    def _is_open(self) -> bool:
+        sock = self.sock()
+        return sock is not None and sock.fileno() == self.fd
 
     def _leave(self) -> None:
         """End the call, and let the next one begin."""
@@ -267,7 +287,7 @@ class ReceiveLane(Lane, Receive):
     def _answer_call(self, result: int, flags: int) -> None:
         """Settle the call, or submit it again."""
         if result in _TRY_AGAIN:
-            self._proactor.submit(self)
+            self._submit_again()
             return
         answer: Any = b""
         if self._into is not None:
@@ -292,9 +312,9 @@ class ReceiveLane(Lane, Receive):
             self._let_go()
             self._into = memoryview(copy)
 
-    def take_held(self) -> list[bytes]:
-        """Take all bytes that are held."""
-        taken = [item for item in self._held if isinstance(item, bytes)]
+    def take_held(self) -> list[bytes | int]:
+        """Take all that is held; an error, which comes last, as -errno."""
+        taken = [item if isinstance(item, bytes) else -(item.errno or errno.EIO) for item in self._held]
         self._held.clear()
         return taken
 
@@ -351,7 +371,7 @@ class SendLane(Lane, Send):
             self._settle(None)
         elif result >= 0 or result in _TRY_AGAIN or result == _CANCELED:
             self.skip(max(result, 0))
-            self._proactor.submit(self)
+            self._submit_again()
         else:
             self.release()
             self._settle(None, os_error(result))
@@ -388,14 +408,13 @@ class AcceptLane(Lane, Accept):
         if result >= 0:
             self._settle(self._connection(result))
         elif result in _TRY_AGAIN:
-            self._proactor.submit(self)
+            self._submit_again()
         else:
             self._settle(None, os_error(result))
 
     def _hold(self, result: int, flags: int) -> None:
         """Keep the connection for the next call, unless its listener is gone."""
-        listener = self.sock()
-        if result >= 0 and (listener is None or listener.fileno() != self.fd):
+        if result >= 0 and not self._is_open():
             os.close(result)
         elif result >= 0:
             self._held.append(self._connection(result))

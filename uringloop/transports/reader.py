@@ -26,6 +26,7 @@ from ..ring import POOL_BUFFER_SIZE
 
 if TYPE_CHECKING:
     from .._engine import Engine
+    from ..lanes import ReceiveLane
     from .stream import StreamTransport
 
 BULK_SIZE = 256 * 1024
@@ -40,9 +41,9 @@ class Reader(Receive):
     """The receive of a stream transport, and what becomes of its answers."""
 
     def __init__(
-        self, transport: StreamTransport, sock: socket.socket, may_multishot: bool, held: list[bytes]
+        self, transport: StreamTransport, sock: socket.socket, may_multishot: bool, before: ReceiveLane | None
     ) -> None:
-        """Prepare to receive from the socket, after delivering what was `held` for it."""
+        """Prepare to receive from the socket, after delivering what is held by who received from it `before`."""
         super().__init__(transport._proactor.ring, sock.fileno(), POOL_BUFFER_SIZE)
         self._transport = transport
         self._sock = sock
@@ -53,7 +54,8 @@ class Reader(Receive):
         self._is_plain = False  # flowing to a Protocol's data_received(), and no other form is due
         self._paused = False
         self._ended = False
-        self._held: deque[bytes | int] = deque(held)  # arrivals; a number, the last, is a result with no bytes
+        self._before = before
+        self._held: deque[bytes | int] = deque()  # arrivals; a number, the last, is a result with no bytes
         self._protocol = transport._protocol
         self._buffered = isinstance(transport._protocol, asyncio.BufferedProtocol)
         self._watching = False
@@ -72,6 +74,13 @@ class Reader(Receive):
 
     def start(self) -> None:
         """Deliver what was held, and arm the first receive."""
+        before = self._before
+        if before is not None:
+            if not before.retired():
+                self._transport._loop.call_soon(self.start)
+                return
+            self._held.extend(before.take_held())
+            self._before = None
         self._deliver_held()
 
     def pause(self) -> None:
@@ -83,8 +92,8 @@ class Reader(Receive):
     def resume(self) -> None:
         """Go on: with what was held, in the next turn, then with the kernel."""
         self._paused = False
-        if self._held:
-            self._transport._loop.call_soon(self._deliver_held)
+        if self._held or self._before is not None:
+            self._transport._loop.call_soon(self.start)
         else:
             self._set_flowing(not self._ended)
             self._arm()

@@ -56,10 +56,8 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         internet = sock.family in (socket.AF_INET, socket.AF_INET6)
         if internet and sock.proto in (0, socket.IPPROTO_TCP):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        lane = loop._receives.find(sock)
-        held = lane.take_held() if lane is not None else []
         may_multishot = self._proactor.ring.may_multishot(sock.family)
-        self._reader = Reader(self, sock, may_multishot, held)
+        self._reader = Reader(self, sock, may_multishot, before=loop._receives.find(sock))
         self._writer = Writer(self, sock)
         self._pending = self._proactor.outbox.pending
         if server is not None:
