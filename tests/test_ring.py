@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from support.running import in_thread
 
 import uringloop
 from uringloop.features import Features
@@ -265,6 +266,33 @@ def test_a_tiny_ring_loses_no_completion(monkeypatch, sizes):
     """The completion queue overflows again and again, which ends multishot operations."""
     monkeypatch.setattr("uringloop.ring.SIZES", (sizes,))
     test_more_is_staged_than_the_ring_has_room_for()
+
+
+def test_a_change_of_thread_loses_nothing_that_the_queue_has_no_room_for(monkeypatch):
+    """What has completed when the loop stops stays with a ring that the next thread may not enter."""
+    monkeypatch.setattr("uringloop.ring.SIZES", ((4, 8),))
+    loop = uringloop.new_event_loop()
+    pairs = [socket.socketpair() for _ in range(100)]
+    for ours, _ in pairs:
+        ours.setblocking(False)
+    tasks = [loop.create_task(loop.sock_recv(ours, 100)) for ours, _ in pairs]
+
+    def send_to_all():
+        for _, theirs in pairs:
+            theirs.send(b"x")
+        loop.stop()
+
+    loop.call_later(0.05, send_to_all)
+    in_thread(loop.run_forever)
+    for _, theirs in pairs:
+        theirs.send(b"y")
+        theirs.shutdown(socket.SHUT_WR)
+    received = loop.run_until_complete(asyncio.wait_for(asyncio.gather(*tasks), 10))
+    assert all(data in {b"x", b"xy"} for data in received)
+    loop.close()
+    for pair in pairs:
+        for sock in pair:
+            sock.close()
 
 
 def test_a_ring_is_abandoned_once():

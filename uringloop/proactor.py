@@ -140,7 +140,8 @@ class Proactor:
         for operation in list(self._operations.values()):
             if not operation.restartable:
                 self.cancel(operation)
-        self.ring.flush()
+        if self.ring.finish():
+            self._append(*self.ring.collect())
         while self.outbox:  # twice, if an exception came between a send and its settlement
             if not self.outbox.staged:
                 self.outbox.stage()

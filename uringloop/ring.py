@@ -148,6 +148,15 @@ class Ring:
         """Submit what is staged."""
         self._check(lib.ul_flush(self.engine))
 
+    def finish(self) -> bool:
+        """Submit what is staged, and have the kernel finish what it can, before another thread may take the ring.
+
+        Returns whether there are more completions than the ring can keep, so that collect() has to follow.
+        """
+        result = lib.ul_finish(self.engine)
+        self._check(result)
+        return result > 0
+
     def cancel(self, key: int, ticket: int) -> bool:
         """Cancel an operation; on return the kernel has let go of its file and memory.
 

@@ -45,6 +45,7 @@ int ul_turn(ul_engine *e, double timeout);
 int ul_collect(ul_engine *e);
 int ul_harvested(const ul_engine *e);
 int ul_flush(ul_engine *e);
+int ul_finish(ul_engine *e);
 int ul_harvest(ul_engine *e);
 int ul_cancel_all(ul_engine *e);
 int64_t *ul_events(ul_engine *e);

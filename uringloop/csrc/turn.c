@@ -242,10 +242,16 @@ int ul_turn(ul_engine *e, double timeout)
     return collect(e, timeout);
 }
 
-/* As ul_turn(), without a wait and with no buffer given back: completions of the last turn are still to be read. */
+/* As ul_turn(), without a wait and with no buffer given back: completions of the last turn are still to be read.
+ * Goes on until the kernel has nothing left to do. */
 int ul_collect(ul_engine *e)
 {
-    return collect(e, 0);
+    int result = collect(e, 0);
+    for (int round = 0; result >= 0 && ul_work_pending(e) && round < MOST_ROUNDS; round++) {
+        result = submit_and_wait(e, 0);
+        harvest(e);
+    }
+    return result < 0 ? result : ul_harvested(e);
 }
 
 unsigned ul_sends_at_once(const ul_engine *e)
@@ -270,6 +276,23 @@ int64_t *ul_refusals(ul_engine *e)
 int ul_flush(ul_engine *e)
 {
     return submit_and_wait(e, 0);
+}
+
+/* Submits what is staged and has the kernel finish all that it can, before the thread leaves the ring: the kernel
+ * would do the rest when the thread ends, and what then found the CQ full would be lost to the next thread, which may
+ * not enter this ring. Returns 1 if the CQ is full, so that ul_collect() has to follow. */
+int ul_finish(ul_engine *e)
+{
+    for (int round = 0; round < MOST_ROUNDS; round++) {
+        int result = ul_flush(e);
+        if (result < 0)
+            return result;
+        if (IO_URING_READ_ONCE(*e->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
+            return 1;
+        if (!ul_work_pending(e))
+            return 0;
+    }
+    return 1;
 }
 
 int ul_cancel_all(ul_engine *e)
