@@ -26,6 +26,9 @@ class Features:
     multishot_recv: bool = True
     """One receive serves a TCP connection until it is cancelled (fair since Linux 6.8). Needs the pool."""
 
+    restrictions: bool = True
+    """The ring refuses every operation and call but those that the engine uses (Linux 5.10)."""
+
     @classmethod
     def from_environment(cls) -> "Features":
         """Return all features but those that `URINGLOOP_DISABLE` names.

@@ -81,6 +81,7 @@ class Ring:
         features.pool = features.pool and lib.ul_pool_attach(self.engine) == 0
         features.multishot_recv &= features.pool
         features.multishot_recv &= bool(lib.ul_has_opcode(self.engine, _OPCODE_FIXED_FD_INSTALL))
+        features.restrictions = features.restrictions and lib.ul_restrict(self.engine) == 0
 
     def adopt(self) -> Harvest | None:
         """Make the calling thread the ring's owner until release().
