@@ -138,9 +138,11 @@ def main() -> int:
     # Ends by an exception, so that the server running then is ended too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = parse()
+    options.output.mkdir(parents=True, exist_ok=True)
+    if not os.access(options.output, os.W_OK):
+        sys.exit(f"perf.compare: cannot write to {options.output}")
     comparison = compare(options)
     text = report.markdown(comparison)
-    options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "report.md").write_text(text)
     (options.output / "report.json").write_text(report.record(comparison))
     print(text)

@@ -93,7 +93,7 @@ def parse_total(output: str) -> tuple[int, float]:
 
 def parse_percentile(output: str, percent: int) -> float:
     """Return one of wrk's latency percentiles, in microseconds."""
-    match = re.search(rf"^\s*{percent}%\s+([\d.]+)([a-z]+)$", output, re.M)
+    match = re.search(rf"^\s*{percent}%\s+([\d.]+)([a-z]+) *$", output, re.M)
     if match is None:
         raise MeasurementError(f"wrk gave no {percent}% latency: {output}")
     return float(match[1]) * MICROSECONDS[match[2]]

@@ -1,6 +1,8 @@
 """The ring: what it needs, what it says when it does not get it, and what it costs when there is nothing to do."""
 
 import asyncio
+import ctypes
+import errno
 import os
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import pytest
 from support.running import in_thread
 
 import uringloop
+from uringloop import _engine
 from uringloop.features import Features
 from uringloop.ring import Ring
 
@@ -32,8 +35,9 @@ def run_child(script, **environment):
 
 
 def ring_descriptors():
-    links = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
-    return sum("io_uring" in os.readlink(link) for link in links if os.path.islink(link))
+    """Return the descriptors of this process that are rings."""
+    links = {int(name): os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")}
+    return [fd for fd, link in links.items() if os.path.islink(link) and "io_uring" in os.readlink(link)]
 
 
 def test_importing_makes_no_ring():
@@ -50,7 +54,7 @@ def test_importing_makes_no_ring():
 def test_a_closed_loop_keeps_no_descriptor():
     before = ring_descriptors()
     loop = uringloop.new_event_loop()
-    assert ring_descriptors() == before + 1
+    assert len(ring_descriptors()) == len(before) + 1
     loop.close()
     assert ring_descriptors() == before
 
@@ -73,7 +77,7 @@ def test_each_feature_can_be_switched_off(monkeypatch, name):
 
 def test_an_unknown_feature_is_an_error(monkeypatch):
     monkeypatch.setenv("URINGLOOP_DISABLE", "warp_drive")
-    known = "multishot_recv, multishot_unix, no_iowait, pool, registered_fd"
+    known = "multishot_recv, multishot_unix, no_iowait, pool, registered_fd, restrictions"
     with pytest.raises(ValueError, match=f"unknown warp_drive; known: {known}"):
         uringloop.new_event_loop()
 
@@ -395,3 +399,55 @@ def test_what_comes_while_the_loop_polls_is_seen_at_once():
     loop.close()
     ours.close()
     theirs.close()
+
+
+# What the ring may be used for
+
+RESTRICTED = pytest.mark.parametrize("restricted", [True, False], ids=["restricted", "unrestricted"])
+IORING_OP_OPENAT, IORING_REGISTER_EVENTFD, SYS_IO_URING_REGISTER = 18, 4, 427
+
+
+@pytest.fixture
+def ring(monkeypatch, restricted):
+    """A ring that this thread has adopted."""
+    if not restricted:
+        monkeypatch.setenv("URINGLOOP_DISABLE", "restrictions")
+    ring = Ring()
+    assert ring.features.restrictions == restricted
+    ring.adopt()
+    yield ring
+    ring.release()
+    ring.close()
+
+
+@RESTRICTED
+def test_a_restricted_ring_opens_no_file(ring, restricted):
+    stage = ctypes.CDLL(_engine.__file__).ul_stage
+    stage.argtypes = [ctypes.c_void_p, ctypes.c_uint8, ctypes.c_uint64, ctypes.c_int]
+    stage.restype = ctypes.c_void_p
+    assert stage(int(_engine.ffi.cast("uintptr_t", ring.engine)), IORING_OP_OPENAT, 1, -1)
+    _, events = ring.turn(1.0)
+    refusal = errno.EACCES if restricted else errno.EFAULT  # the path is NULL
+    assert list(events) == [(1, -refusal, 0)]
+
+
+@RESTRICTED
+def test_a_restricted_ring_registers_nothing_else(ring, restricted):
+    (fd,) = ring_descriptors()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.syscall(SYS_IO_URING_REGISTER, fd, IORING_REGISTER_EVENTFD, None, 1) == -1
+    assert ctypes.get_errno() == (errno.EACCES if restricted else errno.EFAULT)
+
+
+def test_a_loop_outlives_a_filter_against_new_rings():
+    use = """
+    import asyncio
+    loop = uringloop.new_event_loop()
+    refuse(SETUP, errno.EPERM)
+    try:
+        uringloop.new_event_loop()
+    except uringloop.UringUnavailable:
+        print("no other,", loop.run_until_complete(asyncio.sleep(0.01, "but this one")))
+    loop.close()
+    """
+    assert run_child(FILTER + textwrap.dedent(use)) == "no other, but this one\n"

@@ -29,6 +29,9 @@ class Features:
     multishot_unix: bool = True
     """The same for Unix sockets. Needs a kernel that does not lose the end of the stream in it (2026)."""
 
+    restrictions: bool = True
+    """The ring refuses every operation and call but those that the engine uses (Linux 5.10)."""
+
     @classmethod
     def from_environment(cls) -> "Features":
         """Return all features but those that `URINGLOOP_DISABLE` names.

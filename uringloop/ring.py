@@ -83,6 +83,7 @@ class Ring:
         features.multishot_recv &= features.pool
         features.multishot_recv &= bool(lib.ul_has_opcode(self.engine, _OPCODE_FIXED_FD_INSTALL))
         features.multishot_unix &= features.multishot_recv
+        features.restrictions = features.restrictions and lib.ul_restrict(self.engine) == 0
 
     def may_multishot(self, family: int) -> bool:
         """Tell whether a stream socket of this family may be received from by multishot."""

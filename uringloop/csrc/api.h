@@ -10,6 +10,7 @@ typedef struct ul_engine ul_engine;
 /* setup.c: the ring's life */
 ul_engine *ul_new(void);
 int ul_open(ul_engine *e, unsigned sq_entries, unsigned cq_entries);
+int ul_restrict(ul_engine *e);
 int ul_enable(ul_engine *e);
 int ul_owned_here(ul_engine *e);
 int ul_register_fd(ul_engine *e);

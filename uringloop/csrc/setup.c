@@ -42,6 +42,29 @@ int ul_open(ul_engine *e, unsigned sq_entries, unsigned cq_entries)
     return result;
 }
 
+#define MAY_STAGE(operation) {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_##operation}
+#define MAY_CALL(call) {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_##call}
+#define MAY_FLAG(flags) {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = (flags)}
+
+/* From when it is enabled, the ring can do what stage.c stages and what is registered below, and nothing else. Who
+ * gets hold of it (by an error of ours, or of another extension module) cannot make it open a file, say. */
+int ul_restrict(ul_engine *e)
+{
+    struct io_uring_restriction allowed[] = {
+        MAY_STAGE(RECV),
+        MAY_STAGE(SEND),
+        MAY_STAGE(ACCEPT),
+        MAY_STAGE(CONNECT),
+        MAY_STAGE(POLL_ADD),
+        MAY_STAGE(ASYNC_CANCEL),
+        MAY_FLAG(IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS),
+        MAY_CALL(REGISTER_RING_FDS),
+        MAY_CALL(UNREGISTER_RING_FDS),
+    };
+    return io_uring_register((unsigned)e->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, allowed,
+                             sizeof(allowed) / sizeof(*allowed));
+}
+
 int ul_enable(ul_engine *e)
 {
     return io_uring_register((unsigned)e->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
