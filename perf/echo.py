@@ -14,6 +14,11 @@ BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
 
+async def for_ever() -> None:
+    """Wait while servers serve; rloop 0.5 stops listening when told to serve_forever()."""
+    await asyncio.Event().wait()
+
+
 class Echo(asyncio.Protocol):
     """Sends back what it receives."""
 
@@ -47,12 +52,11 @@ async def serve_factory(
 ) -> None:
     """Serve the listener's connections by protocols."""
     loop = asyncio.get_running_loop()
-    server: asyncio.AbstractServer
     if listener.family == socket.AF_UNIX:
-        server = await loop.create_unix_server(protocol, sock=listener, backlog=BACKLOG)
+        await loop.create_unix_server(protocol, sock=listener, backlog=BACKLOG)
     else:
-        server = await loop.create_server(protocol, sock=listener, ssl=context, backlog=BACKLOG)
-    await server.serve_forever()
+        await loop.create_server(protocol, sock=listener, ssl=context, backlog=BACKLOG)
+    await for_ever()
 
 
 async def serve_protocol(listener: socket.socket, context: ssl.SSLContext | None) -> None:
@@ -76,12 +80,11 @@ async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 async def serve_streams(listener: socket.socket, context: ssl.SSLContext | None) -> None:
     """Serve by a stream reader and writer."""
-    server: asyncio.AbstractServer
     if listener.family == socket.AF_UNIX:
-        server = await asyncio.start_unix_server(echo_stream, sock=listener, backlog=BACKLOG)
+        await asyncio.start_unix_server(echo_stream, sock=listener, backlog=BACKLOG)
     else:
-        server = await asyncio.start_server(echo_stream, sock=listener, ssl=context, backlog=BACKLOG)
-    await server.serve_forever()
+        await asyncio.start_server(echo_stream, sock=listener, ssl=context, backlog=BACKLOG)
+    await for_ever()
 
 
 async def echo_sock(connection: socket.socket) -> None:
@@ -121,4 +124,4 @@ async def serve_datagrams() -> None:
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(DatagramEcho, ("127.0.0.1", 0))
     print(transport.get_extra_info("sockname")[1], flush=True)
-    await asyncio.Event().wait()
+    await for_ever()

@@ -59,7 +59,8 @@ def draw(path: Path, title: str, label: str, lines: list[Line], *, ratio: bool) 
     axes.set_yticks(range(len(lines)), [name for name, _ in lines])
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
-    scale(axes, [mark for _, marks in lines for mark in marks.values()])
+    everything = [mark for _, marks in lines for mark in marks.values()]
+    scale(axes, everything, (1, 1.5, 2, 3, 5, 7) if ratio else (1, 2, 5))
     axes.set_xlabel(label)
     axes.spines[["top", "right", "left"]].set_visible(False)
     if ratio:
@@ -72,13 +73,14 @@ def draw(path: Path, title: str, label: str, lines: list[Line], *, ratio: bool) 
 def draw_line(axes: Axes, place: int, marks: list[tuple[str, Mark]]) -> None:
     """Draw one row's marks, one below the other, on a band of its own."""
     if place % 2:
-        axes.axhspan(place - 0.5, place + 0.5, color="#f4f4f4", linewidth=0, zorder=0)
+        axes.axhspan(place - 0.5, place + 0.5, color="black", alpha=0.045, linewidth=0, zorder=0)
     step = 0.76 / max(len(marks), 1)
     for number, (name, mark) in enumerate(marks):
         colour, shape, text = STYLES[name]
         y = place + step * (number - (len(marks) - 1) / 2)
         axes.plot([mark.low, mark.high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=3)
-        axes.plot([mark.middle], [y], shape, color=colour, markersize=5, label=text, zorder=4)
+        size = 9 if shape == "|" else 5
+        axes.plot([mark.middle], [y], shape, color=colour, markersize=size, markeredgewidth=1, label=text, zorder=4)
 
 
 def draw_ratio(axes: Axes, lines: list[Line]) -> None:
@@ -92,15 +94,17 @@ def draw_ratio(axes: Axes, lines: list[Line]) -> None:
         if mine := marks.get("uringloop"):
             colour = STYLES["uringloop"][0]
             axes.text(1.01, place, f"{mine.middle:.2f}", transform=right, va="center", color=colour)
-    axes.set_title(f"← better than {BASE} · worse →", fontsize=10)
+    top = axes.get_xaxis_transform()
+    axes.text(1, 1, f"better than {BASE} ←  ", transform=top, ha="right", va="bottom")
+    axes.text(1, 1, "  → worse", transform=top, ha="left", va="bottom")
 
 
-def scale(axes: Axes, marks: Iterable[Mark]) -> None:
-    """Make the axis logarithmic, wide enough for all marks, with plain numbers."""
+def scale(axes: Axes, marks: Iterable[Mark], ticks: Sequence[float]) -> None:
+    """Make the axis logarithmic, wide enough for all marks, with plain numbers at such parts of each decade."""
     known = list(marks)
     axes.set_xscale("log")
     axes.set_xlim(min(m.low for m in known) / 1.15, max(m.high for m in known) * 1.15)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)

@@ -7,7 +7,6 @@ from functools import partial
 from statistics import median
 
 from perf.results import BASES, Comparison, Result, Results, S, ratios
-from perf.rows import CostRow, LoadRow
 from perf.sample import Sample
 
 LOAD_HEADINGS = [
@@ -64,9 +63,9 @@ def cost_cells(unit: str, result: Result[float], results: Results[float]) -> lis
     return [f"{spread(result.samples, '.2f')} {unit}", *relations(results, result, lambda cost: cost)]
 
 
-def line(row: LoadRow | CostRow, result: Result[S], width: int, cells: Callable[[], list[str]]) -> list[str]:
+def line(name: str, result: Result[S], width: int, cells: Callable[[], list[str]]) -> list[str]:
     """Return a contestant's line of a table, or why there are no figures."""
-    head = [row.name, result.contestant]
+    head = [name, result.contestant]
     if result.complete:
         return head + cells()
     why = "not supported" if result.unsupported else "**FAILED**, see below"
@@ -85,17 +84,17 @@ def load_table(comparison: Comparison) -> str:
     for row, results in comparison.loads:
         for result in results:
             cells = partial(load_cells, result, results)
-            lines.append(line(row, result, len(LOAD_HEADINGS), cells))
+            lines.append(line(row.name, result, len(LOAD_HEADINGS), cells))
     return table(LOAD_HEADINGS, lines)
 
 
-def cost_table(comparison: Comparison) -> str:
-    """Return the table of what is one number."""
+def cost_table(costs: list[tuple[str, str, Results[float]]]) -> str:
+    """Return the table of what is one number, each with its name and its unit."""
     lines = []
-    for row, results in comparison.costs:
+    for name, unit, results in costs:
         for result in results:
-            cells = partial(cost_cells, row.unit, result, results)
-            lines.append(line(row, result, len(COST_HEADINGS), cells))
+            cells = partial(cost_cells, unit, result, results)
+            lines.append(line(name, result, len(COST_HEADINGS), cells))
     return table(COST_HEADINGS, lines)
 
 
@@ -105,7 +104,8 @@ def markdown(comparison: Comparison) -> str:
     if comparison.loads:
         parts += ["## Under load", load_table(comparison)]
     if comparison.costs:
-        parts += ["## Memory and time to start", cost_table(comparison)]
+        costs = [(row.name, row.unit, results) for row, results in comparison.costs]
+        parts += ["## Memory and time to start", cost_table(costs)]
     if failures := comparison.failures:
         parts += ["## Failures", *(f"```\n{failure}\n```" for failure in failures)]
     if left_out := comparison.left_out:

@@ -1,12 +1,11 @@
 """The HTTP servers that are measured."""
 
-import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from perf.echo import BACKLOG
+from perf.echo import BACKLOG, for_ever
 
 GREETING = "Hello, World!"
 """What they answer."""
@@ -54,4 +53,4 @@ async def serve_aiohttp(listener: socket.socket, context: ssl.SSLContext | None)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.SockSite(runner, listener, ssl_context=context, backlog=BACKLOG).start()
-    await asyncio.Event().wait()
+    await for_ever()
