@@ -90,6 +90,7 @@ def draw_ratio(axes: Axes, lines: list[Line]) -> None:
     axes.axvline(1, color=STYLES[BASE][0], linewidth=1.2, zorder=2)
     axes.set_xlim(low, high)
     right = axes.get_yaxis_transform()
+    axes.text(1.01, -0.5, "uringloop", transform=right, va="bottom", color=STYLES["uringloop"][0])
     for place, (_, marks) in enumerate(lines):
         if mine := marks.get("uringloop"):
             colour = STYLES["uringloop"][0]

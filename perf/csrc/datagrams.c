@@ -21,6 +21,7 @@ struct peer {
     uint64_t number; /* of the datagram in flight, which begins with it */
     uint64_t begun;
     bool waiting;
+    uint64_t missing; /* datagrams that were given up and may be late */
 };
 
 static struct peer *peers;
@@ -70,9 +71,11 @@ static void receive(struct peer *p)
         drop(p, "what came back is not what was sent");
         return;
     }
-    /* A smaller number is that of one which was given up before. */
-    if (number < p->number || !p->waiting)
+    if (number < p->number || !p->waiting) {
+        if (p->missing-- == 0)
+            drop(p, "came back twice");
         return;
+    }
     p->waiting = false;
     count(p->begun, now_ns());
     if (phase != DRAIN)
@@ -90,6 +93,7 @@ static void look_for_lost(void)
         if (!p->waiting || now - p->begun < PATIENCE_NS)
             continue;
         lost++;
+        p->missing++;
         p->waiting = false;
         if (phase != DRAIN)
             send_next(p);
