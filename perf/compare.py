@@ -1,25 +1,31 @@
 """Compares the event loops: ``python -m perf.compare``.
 
-Measures every row with every loop in rounds, prints a Markdown table, and
-writes report.md and report.json.  Fails when any measurement failed.
+Measures every row with every loop in rounds, prints a report in Markdown, and
+writes it as report.md, with report.json, cpu.png and latency.png.  Fails when
+any measurement failed.
 """
 
 import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from perf import loops, report, rows
 from perf.build import OUT
+from perf.figures import draw_figures
 from perf.machine import describe
-from perf.measure import WARMUP_SECONDS, Windows, contestants, measure
-from perf.report import Comparison, Result
-from perf.rows import Row
-from perf.sample import MeasurementError, Sample
+from perf.measure import WARMUP_SECONDS, Windows, contestants, measure_cost, measure_load
+from perf.progress import Progress
+from perf.results import Comparison, Result, Results, S
+from perf.rows import MemoryRow, Row, StartRow
+from perf.sample import MeasurementError, Sample, UnsupportedError
 
-FULL = Windows(echo=3, http=10)
-QUICK = Windows(echo=1, http=2)
+FULL = Windows(http=10, other=3)
+QUICK = Windows(http=2, other=1)
 
 
 def parse() -> argparse.Namespace:
@@ -29,7 +35,7 @@ def parse() -> argparse.Namespace:
         "--rows",
         nargs="+",
         metavar="NAME",
-        default=[row.name for row in rows.DEFAULT],
+        default=rows.DEFAULT,
         help='rows to measure; "*" stands for any part of a name',
     )
     parser.add_argument("--quick", action="store_true", help="2 short rounds, not 5")
@@ -53,7 +59,7 @@ def parse() -> argparse.Namespace:
 def windows_of(options: argparse.Namespace) -> Windows:
     """Return how long the windows that were asked for are."""
     if options.seconds is not None:
-        return Windows(echo=options.seconds, http=options.seconds)
+        return Windows(http=options.seconds, other=options.seconds)
     return QUICK if options.quick else FULL
 
 
@@ -71,37 +77,70 @@ def claim_cores() -> int:
     return server
 
 
-def attempt(row: Row, result: Result, windows: Windows, core: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to measure each row."""
+
+    loops: list[str]
+    rounds: int
+    windows: Windows
+    core: int
+    progress: Progress
+
+
+def attempt(result: Result[S], take: Callable[[str], S], say: Callable[[S], str]) -> str:
     """Measure a contestant once more; return what to say about it."""
     try:
-        sample = measure(row, result.contestant, windows, core)
+        sample = take(result.contestant)
+    except UnsupportedError:
+        result.unsupported = True
+        return "not supported"
     except MeasurementError as error:
         result.failure = str(error)
         return f"FAILED: {error}"
     result.samples.append(sample)
-    return summary(sample)
+    return say(sample)
 
 
-def summary(sample: Sample) -> str:
-    """Return a sample in a few words."""
-    latency = f"p50 {sample.p50_us:,.0f} µs, p99 {sample.p99_us:,.0f} µs"
-    return f"{sample.cpu_us:.2f} µs CPU/msg, {sample.rate:,.0f} msg/s, {latency}"
-
-
-def compare_row(row: Row, names: list[str], rounds: int, windows: Windows, core: int) -> list[Result]:
+def compare_row(row: Row, plan: Plan, take: Callable[[str], S], say: Callable[[S], str]) -> Results[S]:
     """Measure all contestants in turn, each round beginning with another one.
 
     Who failed is not measured again.
     """
-    results = [Result(name) for name in names]
-    for number in range(rounds):
+    results: Results[S] = [Result(name) for name in contestants(row, plan.loops)]
+    for number in range(plan.rounds):
         first = number % len(results)
         for result in results[first:] + results[:first]:
-            if result.failure is None:
-                said = attempt(row, result, windows, core)
-                place = f"{row.name}, round {number + 1}/{rounds}, {result.contestant}"
-                print(f"{place}: {said}", file=sys.stderr, flush=True)
+            if not result.complete:
+                plan.progress.skip()
+                continue
+            said = attempt(result, take, say)
+            place = f"{row.name}, round {number + 1}/{plan.rounds}, {result.contestant}"
+            plan.progress.step(f"{place}: {said}")
     return results
+
+
+def say_load(sample: Sample) -> str:
+    """Return a sample in a few words."""
+    latency = f"p50 {sample.p50_us:,.0f} µs, p99 {sample.p99_us:,.0f} µs"
+    lost = f", {sample.lost} lost" if sample.lost else ""
+    return f"{sample.cpu_us:.2f} µs CPU/msg, {sample.rate:,.0f} msg/s, {latency}{lost}"
+
+
+def say_cost(unit: str, cost: float) -> str:
+    """Return a cost in a few words."""
+    return f"{cost:.2f} {unit}"
+
+
+def fill(comparison: Comparison, wanted: list[Row], plan: Plan) -> None:
+    """Measure all rows."""
+    for row in wanted:
+        if isinstance(row, MemoryRow | StartRow):
+            take_cost = partial(measure_cost, row, windows=plan.windows, core=plan.core)
+            comparison.costs.append((row, compare_row(row, plan, take_cost, partial(say_cost, row.unit))))
+        else:
+            take_load = partial(measure_load, row, windows=plan.windows, core=plan.core)
+            comparison.loads.append((row, compare_row(row, plan, take_load, say_load)))
 
 
 def available_loops() -> tuple[list[str], dict[str, str]]:
@@ -120,17 +159,25 @@ def compare(options: argparse.Namespace) -> Comparison:
     names, left_out = available_loops()
     settings = {
         "rounds": rounds,
-        "seconds of an echo window": windows.echo,
         "seconds of an HTTP window": windows.http,
+        "seconds of another window": windows.other,
         "seconds of warm-up": WARMUP_SECONDS,
     }
     comparison = Comparison(describe(), settings, left_out)
-    core = claim_cores()
-    for number, row in enumerate(options.rows, 1):
-        print(f"[{number}/{len(options.rows)}] {row.name}", file=sys.stderr)
-        results = compare_row(row, contestants(row, names), rounds, windows, core)
-        comparison.rows.append((row, results))
+    steps = rounds * sum(len(contestants(row, names)) for row in options.rows)
+    fill(comparison, options.rows, Plan(names, rounds, windows, claim_cores(), Progress(steps)))
     return comparison
+
+
+def write(comparison: Comparison, folder: Path) -> None:
+    """Print the report, and write all there is into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = report.markdown(comparison)
+    (folder / "report.md").write_text(text)
+    (folder / "report.json").write_text(report.record(comparison))
+    draw_figures(comparison, folder)
+    print(text)
+    print(f"This report, its data, and figures are in {folder}", file=sys.stderr)
 
 
 def main() -> int:
@@ -142,10 +189,7 @@ def main() -> int:
     if not os.access(options.output, os.W_OK):
         sys.exit(f"perf.compare: cannot write to {options.output}")
     comparison = compare(options)
-    text = report.markdown(comparison)
-    (options.output / "report.md").write_text(text)
-    (options.output / "report.json").write_text(report.record(comparison))
-    print(text)
+    write(comparison, options.output)
     for failure in comparison.failures:
         print(f"FAILED: {failure}", file=sys.stderr)
     return 1 if comparison.failures else 0

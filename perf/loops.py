@@ -4,7 +4,7 @@ import asyncio
 import importlib
 from collections.abc import Callable
 
-NAMES = ("asyncio", "uvloop", "uringloop")
+NAMES = ("asyncio", "uvloop", "rloop", "uringloop")
 
 
 def factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:

@@ -4,13 +4,14 @@ import importlib.metadata
 import os
 import platform
 import re
+import ssl
 import subprocess
 import time
 from pathlib import Path
 
 from perf.build import HERE
 
-PACKAGES = ("uringloop", "uvloop", "cffi", "uvicorn", "httptools", "aiohttp")
+PACKAGES = ("uringloop", "uvloop", "rloop", "cffi", "uvicorn", "httptools", "aiohttp", "redis")
 
 
 def describe() -> dict[str, str]:
@@ -23,7 +24,9 @@ def describe() -> dict[str, str]:
         "kernel": platform.release(),
         "TCP congestion control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "OpenSSL": ssl.OPENSSL_VERSION,
         "C compiler": first_line("cc", "--version"),
+        "redis-server": first_line("redis-server", "--version"),
         "wrk": first_line("wrk", "--version"),
         "commit": first_line("git", "describe", "--always", "--dirty"),
     } | {package: version(package) for package in PACKAGES}

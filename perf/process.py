@@ -1,4 +1,4 @@
-"""Runs a server as a process on a core of its own."""
+"""Runs what is measured as a process on a core of its own."""
 
 import select
 import subprocess
@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from perf.build import HERE
-from perf.sample import MeasurementError
+from perf.sample import MeasurementError, UnsupportedError
 
 START_SECONDS = 30
 STOP_SECONDS = 10
 """How long a server may take to be ready, and to end when told to."""
+
+GRACE_SECONDS = 30
+"""How much longer than its window anything may run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,19 @@ class Server:
     pid: int
     address: str
     """The port or the Unix path it serves on."""
+
+
+def pinned(core: int, command: list[str]) -> list[str]:
+    """Return the command that runs another one on a core."""
+    return ["taskset", "--cpu-list", str(core), *command]
+
+
+def fail(reasons: list[str]) -> None:
+    """Raise the error that the reasons amount to, if there are any."""
+    if any("NotImplementedError" in reason for reason in reasons):
+        raise UnsupportedError("NotImplementedError")
+    if reasons:
+        raise MeasurementError("; ".join(reasons))
 
 
 @contextmanager
@@ -35,7 +51,7 @@ def running(command: list[str], core: int) -> Iterator[Server]:
     with (
         tempfile.TemporaryFile("w+") as complaints,
         subprocess.Popen(
-            ["taskset", "--cpu-list", str(core), *command],
+            pinned(core, command),
             cwd=HERE.parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -53,8 +69,7 @@ def running(command: list[str], core: int) -> Iterator[Server]:
         complaints.seek(0)
         if said := complaints.read().strip():
             reasons.append(f"the server said: {said}")
-        if reasons:
-            raise MeasurementError("; ".join(reasons))
+        fail(reasons)
 
 
 def read_address(process: subprocess.Popen[str]) -> str:
@@ -79,3 +94,26 @@ def stop(process: subprocess.Popen[str]) -> list[str]:
         process.kill()
         return ["the server did not end when told to"]
     return []
+
+
+def output(command: list[str], seconds: float) -> str:
+    """Run a program that ends after some seconds; return what it prints.
+
+    Raises MeasurementError when it fails, complains, or does not end.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            cwd=HERE.parent,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=seconds + GRACE_SECONDS,
+        )
+    except FileNotFoundError:
+        raise MeasurementError(f"{command[0]} is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise MeasurementError(f"{command[0]} did not end") from None
+    if done.returncode != 0 or done.stderr:
+        fail([f"status {done.returncode}: {done.stderr.strip()}"])
+    return done.stdout

@@ -1,18 +1,15 @@
-"""Turns the samples of a comparison into a table and a record."""
+"""Turns a comparison into tables and a record."""
 
 import dataclasses
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 
-from perf.rows import Row
+from perf.results import BASES, Comparison, Result, Results, S, ratios
 from perf.sample import Sample
 
-BASES = ("uvloop", "asyncio")
-"""The loops that the others are put into relation to."""
-
-HEADINGS = [
+LOAD_HEADINGS = [
     "row",
     "loop",
     "CPU µs/msg",
@@ -23,94 +20,92 @@ HEADINGS = [
     "core used",
     *(f"CPU ÷ {base}" for base in BASES),
     *(f"msg/s ÷ {base}" for base in BASES),
+    "lost",
 ]
 
-
-@dataclass(slots=True)
-class Result:
-    """What one contestant did at one row."""
-
-    contestant: str
-    samples: list[Sample] = field(default_factory=list)
-    """One per round."""
-
-    failure: str | None = None
-    """Why there are no more samples."""
-
-
-@dataclass(slots=True)
-class Comparison:
-    """What all contestants did at all rows, and where."""
-
-    machine: dict[str, str]
-    settings: dict[str, int]
-    left_out: dict[str, str]
-    """Why a loop took no part, by the loop's name."""
-
-    rows: list[tuple[Row, list[Result]]] = field(default_factory=list)
-
-    @property
-    def failures(self) -> list[str]:
-        """What went wrong, and where."""
-        return [
-            f"{row.name}, {result.contestant}: {result.failure}"
-            for row, results in self.rows
-            for result in results
-            if result.failure is not None
-        ]
+COST_HEADINGS = ["row", "loop", "cost", *(f"÷ {base}" for base in BASES)]
 
 
 def spread(values: Iterable[float], form: str) -> str:
     """Write the median of the values, and the least and greatest of them."""
     known = list(values)
+    if not known:
+        return ""
     low, middle, high = min(known), median(known), max(known)
     return f"{middle:{form}} ({low:{form}}-{high:{form}})"
 
 
-def relation(result: Result, base: Result | None, figure: Callable[[Sample], float]) -> str:
-    """Write a figure as a multiple of the base's.
-
-    Each round gives one ratio, of two windows measured shortly after each
-    other, so that what drifts over the rounds cancels out.
-    """
-    if base is None or base.failure is not None or base is result:
-        return ""
-    pairs = zip(result.samples, base.samples, strict=True)
-    return spread((figure(mine) / figure(its) for mine, its in pairs), ".2f")
+def relations(results: Results[S], result: Result[S], figure: Callable[[S], float]) -> list[str]:
+    """Write a figure as a multiple of that of each base but itself."""
+    name = result.contestant
+    return ["" if base == name else spread(ratios(results, name, base, figure), ".2f") for base in BASES]
 
 
-def cells(row: Row, result: Result, results: list[Result]) -> list[str]:
-    """Return a contestant's line of the table."""
-    if result.failure is not None:
-        rest = [""] * (len(HEADINGS) - 3)
-        return [row.name, result.contestant, "**FAILED**, see below", *rest]
+def load_cells(result: Result[Sample], results: Results[Sample]) -> list[str]:
+    """Return what was measured of a contestant under load."""
     samples = result.samples
-    bases = [next((r for r in results if r.contestant == b), None) for b in BASES]
+    lost = sum(s.lost for s in samples)
     return [
-        row.name,
-        result.contestant,
         spread((s.cpu_us for s in samples), ".2f"),
         f"{median(s.kernel_share for s in samples):.0%}",
         spread((s.rate for s in samples), ",.0f"),
         spread((s.p50_us for s in samples), ",.0f"),
         spread((s.p99_us for s in samples), ",.0f"),
         f"{median(s.core_share for s in samples):.0%}",
-        *(relation(result, base, lambda s: s.cpu_us) for base in bases),
-        *(relation(result, base, lambda s: s.rate) for base in bases),
+        *relations(results, result, lambda s: s.cpu_us),
+        *relations(results, result, lambda s: s.rate),
+        str(lost) if lost else "",
     ]
 
 
-def table(comparison: Comparison) -> str:
-    """Return the Markdown table of everything measured."""
-    lines = [HEADINGS, ["---"] * 2 + ["---:"] * (len(HEADINGS) - 2)]
-    for row, results in comparison.rows:
-        lines += [cells(row, result, results) for result in results]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def cost_cells(unit: str, result: Result[float], results: Results[float]) -> list[str]:
+    """Return what a contestant costs."""
+    return [f"{spread(result.samples, '.2f')} {unit}", *relations(results, result, lambda cost: cost)]
+
+
+def line(name: str, result: Result[S], width: int, cells: Callable[[], list[str]]) -> list[str]:
+    """Return a contestant's line of a table, or why there are no figures."""
+    head = [name, result.contestant]
+    if result.complete:
+        return head + cells()
+    why = "not supported" if result.unsupported else "**FAILED**, see below"
+    return [*head, why, *[""] * (width - 3)]
+
+
+def table(headings: list[str], lines: list[list[str]]) -> str:
+    """Return a Markdown table; its first two columns are names."""
+    rule = ["---"] * 2 + ["---:"] * (len(headings) - 2)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rule, *lines))
+
+
+def load_table(comparison: Comparison) -> str:
+    """Return the table of what was measured under load."""
+    lines = []
+    for row, results in comparison.loads:
+        for result in results:
+            cells = partial(load_cells, result, results)
+            lines.append(line(row.name, result, len(LOAD_HEADINGS), cells))
+    return table(LOAD_HEADINGS, lines)
+
+
+def cost_table(costs: list[tuple[str, str, Results[float]]]) -> str:
+    """Return the table of what is one number, each with its name and its unit."""
+    lines = []
+    for name, unit, results in costs:
+        for result in results:
+            cells = partial(cost_cells, unit, result, results)
+            lines.append(line(name, result, len(COST_HEADINGS), cells))
+    return table(COST_HEADINGS, lines)
 
 
 def markdown(comparison: Comparison) -> str:
     """Return the whole report for readers."""
-    parts = ["# Comparison", table(comparison)]
+    parts = ["# Comparison"]
+    if comparison.loads:
+        parts += ["## Under load", load_table(comparison)]
+    if comparison.costs:
+        costs = [(row.name, row.unit, results) for row, results in comparison.costs]
+        parts += ["## Memory and time to start", cost_table(costs)]
     if failures := comparison.failures:
         parts += ["## Failures", *(f"```\n{failure}\n```" for failure in failures)]
     if left_out := comparison.left_out:

@@ -2,16 +2,12 @@
 
 import http.client
 import re
-import subprocess
 
 from perf.cpu import cpu_time
-from perf.process import Server
+from perf.process import Server, output
 from perf.rows import HttpRow
 from perf.sample import MeasurementError, Sample
-from perf.servers import GREETING
-
-GRACE_SECONDS = 30
-"""How much longer than its window wrk may run."""
+from perf.web import GREETING
 
 MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
 """The units of wrk's times."""
@@ -27,19 +23,20 @@ def load_http(row: HttpRow, server: Server, warmup: int, seconds: int) -> Sample
     # The window is wrk's whole run: before and after its requests the server
     # only waits, which takes no CPU time.
     before = cpu_time(server.pid)
-    output = run_wrk(row, server, seconds)
+    printed = run_wrk(row, server, seconds)
     after = cpu_time(server.pid)
     # wrk takes no notice of answers that are still missing at its end.
     check_answer(server)
-    messages, window_us = parse_total(output)
+    messages, window_us = parse_total(printed)
     return Sample(
         messages=messages,
+        lost=0,
         seconds=window_us / 1e6,
-        cpu_us=(after.total - before.total) / messages * 1e6,
+        cpu_seconds=after.total - before.total,
         user_seconds=after.user - before.user,
         system_seconds=after.system - before.system,
-        p50_us=parse_percentile(output, 50),
-        p99_us=parse_percentile(output, 99),
+        p50_us=parse_percentile(printed, 50),
+        p99_us=parse_percentile(printed, 99),
     )
 
 
@@ -62,38 +59,24 @@ def run_wrk(row: HttpRow, server: Server, seconds: int) -> str:
     """Run wrk and return what it prints, provided that all went well."""
     options = ["--threads", "1", "--latency"]
     options += ["--connections", str(row.connections), "--duration", f"{seconds}s"]
-    url = f"http://127.0.0.1:{server.address}/"
-    try:
-        done = subprocess.run(
-            ["wrk", *options, url],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=seconds + GRACE_SECONDS,
-        )
-    except FileNotFoundError:
-        raise MeasurementError("wrk is not installed") from None
-    except subprocess.TimeoutExpired:
-        raise MeasurementError("wrk did not end") from None
-    if done.returncode != 0:
-        raise MeasurementError(f"wrk failed: {done.stderr.strip()}")
+    printed = output(["wrk", *options, f"http://127.0.0.1:{server.address}/"], seconds)
     # wrk succeeds in any case, and prints these lines only if there are any.
-    if wrong := re.findall(r"^\s*((?:Socket errors|Non-2xx).*)$", done.stdout, re.M):
+    if wrong := re.findall(r"^\s*((?:Socket errors|Non-2xx).*)$", printed, re.M):
         raise MeasurementError(f"wrk: {'; '.join(wrong)}")
-    return done.stdout
+    return printed
 
 
-def parse_total(output: str) -> tuple[int, float]:
+def parse_total(printed: str) -> tuple[int, float]:
     """Return wrk's number of requests and the microseconds it measured them."""
-    match = re.search(r"(\d+) requests in ([\d.]+)([a-z]+),", output)
+    match = re.search(r"(\d+) requests in ([\d.]+)([a-z]+),", printed)
     if match is None or match[1] == "0":
-        raise MeasurementError(f"wrk made no request: {output}")
+        raise MeasurementError(f"wrk made no request: {printed}")
     return int(match[1]), float(match[2]) * MICROSECONDS[match[3]]
 
 
-def parse_percentile(output: str, percent: int) -> float:
+def parse_percentile(printed: str, percent: int) -> float:
     """Return one of wrk's latency percentiles, in microseconds."""
-    match = re.search(rf"^\s*{percent}%\s+([\d.]+)([a-z]+) *$", output, re.M)
+    match = re.search(rf"^\s*{percent}%\s+([\d.]+)([a-z]+) *$", printed, re.M)
     if match is None:
-        raise MeasurementError(f"wrk gave no {percent}% latency: {output}")
+        raise MeasurementError(f"wrk gave no {percent}% latency: {printed}")
     return float(match[1]) * MICROSECONDS[match[2]]

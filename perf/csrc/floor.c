@@ -10,12 +10,12 @@
  * the port or the path, and runs until it is killed.
  */
 #define _GNU_SOURCE
+#include "ring.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
-#include <liburing.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +23,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ENTRIES 1024 /* of the submission queue */
 #define BACKLOG 1024
 #define MAX_FD 8192
-#define BUFFERS 128
-#define BUFFER_SIZE (64 * 1024)
-#define GROUP 0
 #define NONE (-1)
 
 enum operation { ACCEPT, RECEIVE, SEND };
@@ -41,34 +37,12 @@ struct connection {
     bool failed;     /* a send failed: what arrives is thrown away */
 };
 
-static struct io_uring ring;
-static struct io_uring_buf_ring *free_buffers;
-static unsigned char (*memory)[BUFFER_SIZE];
 static unsigned lengths[BUFFERS]; /* bytes received into each buffer */
 static int nexts[BUFFERS];        /* the buffer to send after it, or NONE */
-static int returned;              /* buffers given back in this turn */
 static struct connection connections[MAX_FD];
 static int starved[MAX_FD]; /* connections whose receive found no buffer */
 static int starving;
 static int listener;
-
-static void __attribute__((noreturn)) die(const char *what, int error)
-{
-    fprintf(stderr, "floor: %s: %s\n", what, strerror(error));
-    exit(1);
-}
-
-static struct io_uring_sqe *next_sqe(void)
-{
-    struct io_uring_sqe *sqe;
-
-    while ((sqe = io_uring_get_sqe(&ring)) == NULL) {
-        int result = io_uring_submit(&ring);
-        if (result < 0)
-            die("submit", -result);
-    }
-    return sqe;
-}
 
 static void mark(struct io_uring_sqe *sqe, enum operation operation, int fd)
 {
@@ -101,13 +75,6 @@ static void send_first(int fd)
 
     io_uring_prep_send(sqe, fd, memory[buffer], lengths[buffer], MSG_WAITALL | MSG_NOSIGNAL);
     mark(sqe, SEND, fd);
-}
-
-/* The kernel sees the buffer at the turn's end. */
-static void give_back(int buffer)
-{
-    io_uring_buf_ring_add(free_buffers, memory[buffer], BUFFER_SIZE, (unsigned short)buffer,
-                          io_uring_buf_ring_mask(BUFFERS), returned++);
 }
 
 static void close_when_done(int fd)
@@ -201,10 +168,8 @@ static void dispatch(const struct io_uring_cqe *cqe)
 /* Makes the buffers given back known, and feeds who waited for one. */
 static void end_turn(void)
 {
-    if (returned == 0)
+    if (publish() == 0)
         return;
-    io_uring_buf_ring_advance(free_buffers, returned);
-    returned = 0;
     while (starving > 0)
         arm_receive(starved[--starving]);
 }
@@ -215,10 +180,8 @@ static void run(void)
     for (;;) {
         struct io_uring_cqe *cqe;
         unsigned head, count = 0;
-        int result = io_uring_submit_and_wait(&ring, 1);
 
-        if (result < 0 && result != -EINTR)
-            die("submit and wait", -result);
+        enter();
         io_uring_for_each_cqe(&ring, head, cqe) {
             dispatch(cqe);
             count++;
@@ -226,37 +189,6 @@ static void run(void)
         io_uring_cq_advance(&ring, count);
         end_turn();
     }
-}
-
-static void open_ring(void)
-{
-    int result = io_uring_queue_init(ENTRIES, &ring,
-                                     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
-
-    if (result < 0)
-        die("ring", -result);
-    result = io_uring_register_ring_fd(&ring);
-    if (result < 0)
-        die("ring descriptor", -result);
-}
-
-static void provide_buffers(void)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    struct io_uring_buf_reg registration = {.ring_entries = BUFFERS, .bgid = GROUP};
-
-    free_buffers = aligned_alloc(page, page); /* holds 128 entries of 16 bytes */
-    memory = aligned_alloc(page, sizeof *memory * BUFFERS);
-    if (free_buffers == NULL || memory == NULL)
-        die("buffers", ENOMEM);
-    registration.ring_addr = (uintptr_t)free_buffers;
-    int result = io_uring_register_buf_ring(&ring, &registration, 0);
-    if (result < 0)
-        die("buffers", -result);
-    io_uring_buf_ring_init(free_buffers);
-    for (int buffer = 0; buffer < BUFFERS; buffer++)
-        give_back(buffer);
-    end_turn();
 }
 
 static void listen_unix(const char *path)
@@ -297,7 +229,6 @@ int main(int argc, char **argv)
         return 2;
     }
     open_ring();
-    provide_buffers();
     if (argc == 3)
         listen_unix(argv[2]);
     else
