@@ -346,7 +346,7 @@ def test_running_out_of_descriptors_is_said_so():
 
 
 POLLED = 0.004
-"""Seconds of CPU: more than it takes to begin and end a sleep, and little of what polling has even of a busy core."""
+"""Seconds of CPU: more than a sleep takes without polling, and little of what polling has even of a busy core."""
 
 
 def cpu_time_of_a_sleep(loop):
