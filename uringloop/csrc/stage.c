@@ -76,7 +76,7 @@ int64_t ul_stage_send(ul_engine *e, uint64_t key, int fd, const void *data, size
     return stage_memory(e, IORING_OP_SEND, key, fd, data, clamp_size(size), MSG_NOSIGNAL | MSG_WAITALL);
 }
 
-static int64_t stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size, uint16_t flags)
+int64_t ul_stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size)
 {
     struct io_uring_sqe *sqe = ul_stage(e, IORING_OP_ACCEPT, key, fd);
     if (!sqe)
@@ -84,19 +84,7 @@ static int64_t stage_accept(ul_engine *e, uint64_t key, int fd, void *address, v
     sqe->addr = (uint64_t)(uintptr_t)address;
     sqe->addr2 = (uint64_t)(uintptr_t)address_size;
     sqe->accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
-    sqe->ioprio = flags;
     return ul_last_ticket(e);
-}
-
-int64_t ul_stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size)
-{
-    return stage_accept(e, key, fd, address, address_size, 0);
-}
-
-/* Without addresses: they would all be written to the same place. */
-int64_t ul_stage_accept_multishot(ul_engine *e, uint64_t key, int fd)
-{
-    return stage_accept(e, key, fd, NULL, NULL, IORING_ACCEPT_MULTISHOT);
 }
 
 int64_t ul_stage_connect(ul_engine *e, uint64_t key, int fd, const void *address, unsigned size)
