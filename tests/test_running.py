@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import importlib
 import sys
 import threading
 import time
@@ -125,6 +126,14 @@ async def test_no_loop_can_be_run_forever_inside_another(loop, make_loop):
     assert str(caught.value) == INSIDE
     assert not other.is_running()
     assert asyncio.get_running_loop() is loop
+
+
+async def test_run_refuses_where_a_loop_runs(loop, kind):
+    run_in = asyncio.run if kind.is_oracle else importlib.import_module(kind.module).run
+    coroutine = asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match=r"\.run\(\) cannot be called from a running event loop"):
+        run_in(coroutine)
+    coroutine.close()
 
 
 def test_the_running_loop_is_known_while_it_runs_only(loop):

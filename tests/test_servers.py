@@ -15,7 +15,7 @@ import weakref
 
 import pytest
 from support.checks import PATIENCE, outcome, stays, turns, until
-from support.children import child
+from support.children import child, run
 from support.protocols import Echo, Recorder
 from support.running import variable
 from support.sockets import HOSTS, INTERNET, read_exactly, refused_address, reset, sees_the_end
@@ -256,6 +256,58 @@ async def test_what_came_before_the_accept_is_not_lost(loop, sockets):
     assert protocol.calls == ["made", "data", "eof", "lost"]
     assert protocol.data == b"early"
     await finish(server)
+
+
+async def test_connections_that_came_together_are_taken_together(loop, sockets):
+    clients = Clients()
+    server = await loop.create_server(clients, "127.0.0.1", 0)
+    for _ in range(30):
+        connect(sockets, address_of(server))
+    await turns(5)
+    assert len(clients.made) == 30
+    for made in clients.made:
+        made.transport.close()
+    await finish(server)
+
+
+SHARING = """
+    listener = socket.create_server(("127.0.0.1", 0))
+    ready, tell = os.pipe()
+    children = []
+    for number in range(2):
+        child = os.fork()
+        if child == 0:
+            break
+        children.append(child)
+    else:
+        os.read(ready, 1), os.read(ready, 1)
+        counts = {b"0": 0, b"1": 0}
+        for _ in range(20):
+            with socket.create_connection(listener.getsockname()) as connection:
+                counts[connection.recv(1)] += 1
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        say(min(counts.values()))
+        os._exit(0)
+
+    class Answer(asyncio.Protocol):
+        def connection_made(self, transport):
+            transport.write(str(number).encode())
+            transport.close()
+
+    loop = new_event_loop()
+    server = loop.run_until_complete(loop.create_server(Answer, sock=listener))
+    os.write(tell, b"x")
+    loop.run_forever()
+"""
+
+
+@pytest.mark.uringloop_only("its loops race for each connection, and one may win them all")
+def test_processes_that_share_a_socket_share_its_connections(kind):
+    result = run(kind, SHARING)
+    assert result.stderr == ""
+    assert int(result.stdout) >= 5
 
 
 async def test_a_client_that_left_before_the_accept_disturbs_nothing(loop, sockets):

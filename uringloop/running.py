@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from . import borrowed
 from .loop import Loop
 
 
@@ -25,7 +26,12 @@ def run(
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop,
 ) -> Any:
-    """Run the coroutine on a new loop and return its result: asyncio.run() with this package's loop."""
+    """Run the coroutine on a new loop and return its result: asyncio.run() with this package's loop.
+
+    Raises RuntimeError where a loop is running already.
+    """
+    if borrowed.get_running_loop() is not None:
+        raise RuntimeError("uringloop.run() cannot be called from a running event loop")
     with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
         return runner.run(main)
 

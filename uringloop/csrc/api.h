@@ -34,7 +34,6 @@ int64_t ul_stage_recv_multishot(ul_engine *e, uint64_t key, int fd);
 int64_t ul_stage_send(ul_engine *e, uint64_t key, int fd, const void *data, size_t size);
 int ul_stage_sends_at_once(ul_engine *e, int count, const int *fds, const int *sizes, const char *data);
 int64_t ul_stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size);
-int64_t ul_stage_accept_multishot(ul_engine *e, uint64_t key, int fd);
 int64_t ul_stage_connect(ul_engine *e, uint64_t key, int fd, const void *address, unsigned size);
 int64_t ul_stage_poll(ul_engine *e, uint64_t key, int fd, unsigned events, int multishot);
 int ul_cancel(ul_engine *e, uint64_t key, int64_t ticket);

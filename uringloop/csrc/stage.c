@@ -116,7 +116,7 @@ int ul_stage_sends_at_once(ul_engine *e, int count, const int *fds, const int *s
     return 0;
 }
 
-static int64_t stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size, uint16_t flags)
+int64_t ul_stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size)
 {
     struct io_uring_sqe *sqe = ul_stage(e, IORING_OP_ACCEPT, key, fd);
     if (!sqe)
@@ -124,19 +124,7 @@ static int64_t stage_accept(ul_engine *e, uint64_t key, int fd, void *address, v
     sqe->addr = (uint64_t)(uintptr_t)address;
     sqe->addr2 = (uint64_t)(uintptr_t)address_size;
     sqe->accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
-    sqe->ioprio = flags;
     return ul_last_ticket(e);
-}
-
-int64_t ul_stage_accept(ul_engine *e, uint64_t key, int fd, void *address, void *address_size)
-{
-    return stage_accept(e, key, fd, address, address_size, 0);
-}
-
-/* Without addresses: they would all be written to the same place. */
-int64_t ul_stage_accept_multishot(ul_engine *e, uint64_t key, int fd)
-{
-    return stage_accept(e, key, fd, NULL, NULL, IORING_ACCEPT_MULTISHOT);
 }
 
 int64_t ul_stage_connect(ul_engine *e, uint64_t key, int fd, const void *address, unsigned size)

@@ -35,20 +35,3 @@ class Accept(Operation):
         """Close a connection that nobody will serve."""
         if result >= 0:
             os.close(result)
-
-
-class MultishotAccept(Operation):
-    """An accept that is answered with a descriptor for each connection, until an answer comes without F_MORE."""
-
-    def __init__(self, fd: int) -> None:
-        super().__init__()
-        self.fd = fd
-
-    def prepare(self, engine: Engine) -> int:
-        """Stage the accept."""
-        return lib.ul_stage_accept_multishot(engine, self.key, self.fd)
-
-    def discard(self, result: int, flags: int) -> None:
-        """Close a connection that nobody will serve."""
-        if result >= 0:
-            os.close(result)

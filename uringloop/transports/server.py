@@ -12,8 +12,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from ..borrowed import TransportSocket
-from ..operations.accept import MultishotAccept
-from ..operations.base import F_MORE, os_error
+from ..operations.accept import Accept
+from ..operations.base import os_error
 
 if TYPE_CHECKING:
     from ..sockets import Sockets
@@ -27,8 +27,12 @@ Connected = Callable[[socket.socket, "Server"], object]
 """Makes the transport of an accepted connection."""
 
 
-class _Listener(MultishotAccept):
-    """The accept of one listening socket."""
+class _Listener(Accept):
+    """The accept of one listening socket.
+
+    It takes one connection at a time, and then queues behind the accepts of other processes that share the socket.
+    Of multishot accepts, the kernel would have the one that is first in line take all connections.
+    """
 
     def __init__(self, loop: Sockets, server: Server, sock: socket.socket) -> None:
         super().__init__(sock.fileno())
@@ -64,15 +68,30 @@ class _Listener(MultishotAccept):
         if self._stopped:
             self.discard(result, flags)
             return
-        if result >= 0:
-            self._context.copy().run(self._server._accepted, self.sock, result)
-        if flags & F_MORE or self._stopped:
-            return
         if result in _OUT_OF_RESOURCES:
             self._report(os_error(result))
             self._loop.call_later(ACCEPT_RETRY_DELAY, self.start)
-        else:
-            self.start()
+            return
+        self.start()  # first: an exception out of what follows must not be the end of it
+        if result >= 0:
+            sock = self.sock
+            self._hand_over(socket.socket(sock.family, sock.type, sock.proto, result))
+            self._take_those_waiting()
+
+    def _take_those_waiting(self) -> None:
+        """Accept what has come meanwhile: with one connection in each turn, a busy loop would be slow."""
+        for _ in range(self._server._backlog):
+            if self._stopped:
+                break
+            try:
+                connection, _ = self.sock.accept()
+            except OSError:  # none is left; whatever else it is, the accept in flight will be told as well
+                break
+            self._hand_over(connection)
+
+    def _hand_over(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._context.copy().run(self._server._connected, connection, self._server)
 
     def _report(self, error: OSError) -> None:
         self._loop.call_exception_handler(
@@ -190,11 +209,6 @@ class Server(asyncio.AbstractServer):
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
         await waiter
-
-    def _accepted(self, listening: socket.socket, fd: int) -> None:
-        connection = socket.socket(listening.family, listening.type, listening.proto, fd)
-        connection.setblocking(False)
-        self._connected(connection, self)
 
     def _attach(self, transport: asyncio.Transport) -> None:
         self._clients.add(transport)
