@@ -16,9 +16,9 @@ import pyperf
 
 from perf import loops
 from perf.build import OUT
-from perf.figures import ratio_marks
+from perf.figures import draw_known, ratio_marks
 from perf.machine import describe
-from perf.plot import BASE, draw
+from perf.plot import BASE
 from perf.process import output
 from perf.progress import Progress
 from perf.report import bullets, cost_table
@@ -119,7 +119,7 @@ def write(collection: Collection, facts: dict[str, str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "micro.md").write_text(text)
     marks = [(name, ratio_marks(results, lambda value: value)) for name, _, results in lines]
-    draw(folder / "micro.png", "Small benchmarks", f"time as a multiple of {BASE}'s", marks, ratio=True)
+    draw_known(folder / "micro.png", "Small benchmarks", f"time as a multiple of {BASE}'s", marks, ratio=True)
     collection.save(folder)
     print(text)
     print(f"This table, its data, and a figure are in {folder}", file=sys.stderr)
