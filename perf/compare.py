@@ -143,20 +143,11 @@ def fill(comparison: Comparison, wanted: list[Row], plan: Plan) -> None:
             comparison.loads.append((row, compare_row(row, plan, take_load, say_load)))
 
 
-def available_loops() -> tuple[list[str], dict[str, str]]:
-    """Return the loops that take part, and why the others do not."""
-    missing = {name: loops.why_missing(name) for name in loops.NAMES}
-    left_out = {name: why for name, why in missing.items() if why is not None}
-    for name, why in left_out.items():
-        print(f"{name} is left out: {why}", file=sys.stderr)
-    return [name for name in loops.NAMES if name not in left_out], left_out
-
-
 def compare(options: argparse.Namespace) -> Comparison:
     """Measure everything asked for."""
     windows = windows_of(options)
     rounds = options.rounds or (2 if options.quick else 5)
-    names, left_out = available_loops()
+    names, left_out = loops.available()
     settings = {
         "rounds": rounds,
         "seconds of an HTTP window": windows.http,
@@ -165,7 +156,11 @@ def compare(options: argparse.Namespace) -> Comparison:
     }
     comparison = Comparison(describe(), settings, left_out)
     steps = rounds * sum(len(contestants(row, names)) for row in options.rows)
-    fill(comparison, options.rows, Plan(names, rounds, windows, claim_cores(), Progress(steps)))
+    plan = Plan(names, rounds, windows, claim_cores(), Progress(steps))
+    try:
+        fill(comparison, options.rows, plan)
+    except KeyboardInterrupt:
+        print("interrupted: the report has the rows that were finished", file=sys.stderr)
     return comparison
 
 

@@ -13,10 +13,10 @@ def draw_figures(comparison: Comparison, folder: Path) -> None:
     """Draw what was measured, as far as there is something, into a folder."""
     costs = [(row.name, ratio_marks(results, lambda s: s.cpu_us)) for row, results in comparison.loads]
     costs += [(row.name, ratio_marks(results, lambda cost: cost)) for row, results in comparison.costs]
-    label = f"CPU time per message (memory and time to start: themselves) as a multiple of {BASE}'s"
+    label = f"multiple of {BASE}'s CPU time per message (of its memory or time, in the rows named after those)"
     draw_known(folder / "cpu.png", f"CPU time per message, compared with {BASE}", label, costs, ratio=True)
     latencies = [(row.name, latency_marks(results)) for row, results in comparison.loads]
-    label = "µs; the mark is the median, the line ends at the 99th percentile"
+    label = "from the median (mark) to the 99th percentile (end of the line)"
     draw_known(folder / "latency.png", "Latency of a message", label, latencies, ratio=False)
 
 

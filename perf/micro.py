@@ -14,11 +14,11 @@ from statistics import median
 
 import pyperf
 
+from perf import loops
 from perf.build import OUT
-from perf.compare import available_loops
-from perf.figures import ratio_marks
+from perf.figures import draw_known, ratio_marks
 from perf.machine import describe
-from perf.plot import BASE, draw
+from perf.plot import BASE
 from perf.process import output
 from perf.progress import Progress
 from perf.report import bullets, cost_table
@@ -56,13 +56,13 @@ def run_benchmarks(loop: str, settings: list[str]) -> pyperf.BenchmarkSuite:
 class Collection:
     """What has been measured so far."""
 
-    def __init__(self, loops: list[str]) -> None:
-        self.loops = {name: Result[pyperf.BenchmarkSuite](name) for name in loops}
+    def __init__(self, names: list[str]) -> None:
+        self.results = {name: Result[pyperf.BenchmarkSuite](name) for name in names}
         """Each loop's values, a suite for each round."""
 
     def measure(self, loop: str, settings: list[str]) -> str:
         """Measure a loop once more; return what to say about it."""
-        result = self.loops[loop]
+        result = self.results[loop]
         try:
             result.samples.append(run_benchmarks(loop, settings))
         except MeasurementError as error:
@@ -72,13 +72,13 @@ class Collection:
 
     def table(self) -> list[tuple[str, str, Results[float]]]:
         """Return each benchmark's name, its unit, and each loop's median in each round."""
-        known = [result for result in self.loops.values() if result.complete]
+        known = [result for result in self.results.values() if result.complete]
         names = known[0].samples[0].get_benchmark_names() if known else []
         return [(name, "ns", [of_benchmark(result, name) for result in known]) for name in names]
 
     def save(self, folder: Path) -> None:
         """Write each loop's values, those of all rounds together."""
-        for name, result in self.loops.items():
+        for name, result in self.results.items():
             if result.complete:
                 together, *rest = result.samples
                 for suite in rest:
@@ -93,14 +93,14 @@ def of_benchmark(result: Result[pyperf.BenchmarkSuite], name: str) -> Result[flo
     return Result(result.contestant, medians)
 
 
-def collect(loops: list[str], rounds: int, settings: list[str]) -> Collection:
+def collect(names: list[str], rounds: int, settings: list[str]) -> Collection:
     """Measure all loops in turn, each round beginning with another one."""
-    collection = Collection(loops)
-    progress = Progress(rounds * len(loops))
+    collection = Collection(names)
+    progress = Progress(rounds * len(names))
     for number in range(rounds):
-        first = number % len(loops)
-        for loop in loops[first:] + loops[:first]:
-            if collection.loops[loop].complete:
+        first = number % len(names)
+        for loop in names[first:] + names[:first]:
+            if collection.results[loop].complete:
                 said = collection.measure(loop, settings)
                 progress.step(f"round {number + 1}/{rounds}, {loop}: {said}")
             else:
@@ -112,14 +112,14 @@ def write(collection: Collection, facts: dict[str, str], folder: Path) -> None:
     """Print the table, and write all there is into a folder."""
     lines = collection.table()
     parts = ["# Small benchmarks", cost_table(lines)]
-    if failures := [f"{name}: {result.failure}" for name, result in collection.loops.items() if result.failure]:
+    if failures := [f"{name}: {result.failure}" for name, result in collection.results.items() if result.failure]:
         parts += ["## Failures", *(f"```\n{failure}\n```" for failure in failures)]
     parts += ["## Conditions", bullets(f"{name}: {fact}" for name, fact in facts.items())]
     text = "\n\n".join(parts) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "micro.md").write_text(text)
     marks = [(name, ratio_marks(results, lambda value: value)) for name, _, results in lines]
-    draw(folder / "micro.png", "Small benchmarks", f"time as a multiple of {BASE}'s", marks, ratio=True)
+    draw_known(folder / "micro.png", "Small benchmarks", f"time as a multiple of {BASE}'s", marks, ratio=True)
     collection.save(folder)
     print(text)
     print(f"This table, its data, and a figure are in {folder}", file=sys.stderr)
@@ -129,11 +129,11 @@ def main() -> int:
     """Compare as the command line says; return the exit code."""
     options = parse()
     rounds = options.rounds or (2 if options.quick else 5)
-    names, _ = available_loops()
+    names, _ = loops.available()
     facts = {"rounds": str(rounds), **describe()}
     collection = collect(names, rounds, QUICK if options.quick else FULL)
     write(collection, facts, options.output)
-    return 0 if all(result.complete for result in collection.loops.values()) else 1
+    return 0 if all(result.complete for result in collection.results.values()) else 1
 
 
 if __name__ == "__main__":

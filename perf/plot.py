@@ -1,6 +1,6 @@
 """Draws figures that are read at a glance: a line for each row, a mark for each contestant."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -59,8 +59,8 @@ def draw(path: Path, title: str, label: str, lines: list[Line], *, ratio: bool) 
     axes.set_yticks(range(len(lines)), [name for name, _ in lines])
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
-    everything = [mark for _, marks in lines for mark in marks.values()]
-    scale(axes, everything, (1, 1.5, 2, 3, 5, 7) if ratio else (1, 2, 5))
+    scale(axes, [mark for _, marks in lines for mark in marks.values()])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if ratio else duration(value)))
     axes.set_xlabel(label)
     axes.spines[["top", "right", "left"]].set_visible(False)
     if ratio:
@@ -79,8 +79,10 @@ def draw_line(axes: Axes, place: int, marks: list[tuple[str, Mark]]) -> None:
         colour, shape, text = STYLES[name]
         y = place + step * (number - (len(marks) - 1) / 2)
         axes.plot([mark.low, mark.high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=3)
-        size = 9 if shape == "|" else 5
-        axes.plot([mark.middle], [y], shape, color=colour, markersize=size, markeredgewidth=1, label=text, zorder=4)
+        width = 2 if shape == "|" else 1
+        axes.plot(
+            [mark.middle], [y], shape, color=colour, markersize=6, markeredgewidth=width, label=text, zorder=4
+        )
 
 
 def draw_ratio(axes: Axes, lines: list[Line]) -> None:
@@ -100,16 +102,24 @@ def draw_ratio(axes: Axes, lines: list[Line]) -> None:
     axes.text(1, 1, "  → worse", transform=top, ha="left", va="bottom")
 
 
-def scale(axes: Axes, marks: Iterable[Mark], ticks: Sequence[float]) -> None:
-    """Make the axis logarithmic, wide enough for all marks, with plain numbers at such parts of each decade."""
-    known = list(marks)
+def scale(axes: Axes, marks: list[Mark]) -> None:
+    """Make the axis logarithmic, wide enough for all marks, and with as many numbers as there is room for."""
+    low, high = min(m.low for m in marks), max(m.high for m in marks)
     axes.set_xscale("log")
-    axes.set_xlim(min(m.low for m in known) / 1.15, max(m.high for m in known) * 1.15)
-    axes.xaxis.set_major_locator(LogLocator(subs=ticks))
+    axes.set_xlim(low / 1.15, high * 1.15)
+    few, some, many = (1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)
+    axes.xaxis.set_major_locator(LogLocator(subs=many if high < 50 * low else some if high < 1000 * low else few))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def duration(microseconds: float) -> str:
+    """Write a time in the unit that suits it."""
+    for size, unit in ((1e6, "s"), (1e3, "ms")):
+        if microseconds >= size:
+            return f"{microseconds / size:g} {unit}"
+    return f"{microseconds:g} µs"
 
 
 def legend(axes: Axes) -> tuple[list[Artist], list[str]]:

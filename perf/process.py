@@ -14,6 +14,9 @@ START_SECONDS = 30
 STOP_SECONDS = 10
 """How long a server may take to be ready, and to end when told to."""
 
+SAID = 1500
+"""How much of the beginning and of the end of an error message is kept."""
+
 GRACE_SECONDS = 30
 """How much longer than its window anything may run."""
 
@@ -38,6 +41,11 @@ def fail(reasons: list[str]) -> None:
         raise UnsupportedError("NotImplementedError")
     if reasons:
         raise MeasurementError("; ".join(reasons))
+
+
+def shortened(text: str) -> str:
+    """Return a text, or the beginning and the end of it if it is long."""
+    return text if len(text) <= 2 * SAID else f"{text[:SAID]}\n[...]\n{text[-SAID:]}"
 
 
 @contextmanager
@@ -68,7 +76,7 @@ def running(command: list[str], core: int) -> Iterator[Server]:
             reasons += stop(process)
         complaints.seek(0)
         if said := complaints.read().strip():
-            reasons.append(f"the server said: {said}")
+            reasons.append(f"the server said: {shortened(said)}")
         fail(reasons)
 
 
@@ -115,5 +123,5 @@ def output(command: list[str], seconds: float) -> str:
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"{command[0]} did not end") from None
     if done.returncode != 0 or done.stderr:
-        fail([f"status {done.returncode}: {done.stderr.strip()}"])
+        fail([f"status {done.returncode}: {shortened(done.stderr.strip())}"])
     return done.stdout
