@@ -127,7 +127,8 @@ class Proactor:
             self.dispatch()  # what an exception had left behind
             return
         self._append(*last)
-        events = list(self._events)
+        # Linux 6.1 cancels by itself what would complete after its thread has ended. That is untouched, too.
+        events = [(k, r, f) for k, r, f in self._events if r != _CANCELED or k in self._cancelling]
         gone = self._operations.keys() - {key for key, _, flags in events if not flags & F_MORE}
         events += ((key, _CANCELED, 0) for key in gone & self._cancelling)
         self._events = iter(events)

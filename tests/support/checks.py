@@ -13,7 +13,10 @@ from typing import Any
 
 from support.kinds import Kind, operations_in_flight, own_operations
 
-PATIENCE = 5.0
+SLOWNESS = float(os.environ.get("URINGLOOP_TESTS_SLOWNESS", "1"))
+"""How many times slower than a real machine this one is, an emulated one perhaps."""
+
+PATIENCE = 5.0 * SLOWNESS
 """Seconds that a test waits for what should happen at once."""
 
 

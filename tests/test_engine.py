@@ -1,0 +1,50 @@
+"""The C engine by itself: its compiler warns of nothing, and it stands what a program asks of it at random."""
+
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CSRC = HERE.parent / "uringloop" / "csrc"
+SOURCES = sorted(CSRC.glob("*.c"))
+STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
+SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+
+
+def compile_c(*arguments):
+    flags = {
+        kind: subprocess.run(["pkg-config", f"--{kind}", "liburing"], capture_output=True, text=True, check=True)
+        for kind in ("cflags", "libs")
+    }
+    command = ["cc", f"-I{CSRC}", *flags["cflags"].stdout.split(), *map(str, arguments), *flags["libs"].stdout.split()]
+    completed = subprocess.run([*command, "-lm", "-lpthread"], capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_the_compiler_has_nothing_to_warn_of(source, tmp_path):
+    compile_c(*STRICT, "-O2", "-c", source, "-o", tmp_path / "object.o")
+
+
+def test_whatever_is_asked_of_it_nothing_is_lost(tmp_path):
+    """For URINGLOOP_TESTS_DRIVE seconds, if not 3, under the sanitizers. A failure names the seed to repeat."""
+    program = tmp_path / "drive"
+    try:
+        compile_c(*SANITIZED, HERE / "engine" / "drive.c", *SOURCES, "-o", program)
+    except AssertionError as error:
+        if "san" not in str(error):
+            raise
+        pytest.skip("the compiler has no sanitizers")
+    seed = str(random.randrange(1_000_000))
+    seconds = os.environ.get("URINGLOOP_TESTS_DRIVE", "3")
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+    environment.pop("LD_PRELOAD", None)
+    driven = subprocess.run([program, seed, seconds], env=environment, capture_output=True, text=True)
+    assert driven.returncode == 0, driven.stderr
+    print(driven.stdout)
