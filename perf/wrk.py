@@ -76,6 +76,7 @@ def parse_total(printed: str) -> tuple[int, float]:
 
 def parse_percentile(printed: str, percent: int) -> float:
     """Return one of wrk's latency percentiles, in microseconds."""
+    # wrk pads units of one letter.
     match = re.search(rf"^\s*{percent}%\s+([\d.]+)([a-z]+) *$", printed, re.M)
     if match is None:
         raise MeasurementError(f"wrk gave no {percent}% latency: {printed}")
