@@ -620,6 +620,25 @@ async def test_after_a_cancelled_sendall_the_next_follows_at_once(loop, sockets)
     assert read_what_is_there(theirs) == b""
 
 
+async def test_the_data_of_a_cancelled_sendall_may_change_at_once(loop, sockets):
+    """Also when it has waited for its socket so often that the kernel has given it to a thread."""
+    ours, theirs = sockets.tcp_pair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    data = pattern(3_000_000)
+    buffer = bytearray(data)
+    task = loop.create_task(loop.sock_sendall(ours, buffer))
+    received = bytearray()
+    while len(received) < 1_500_000:
+        received += read_what_is_there(theirs)
+        await asyncio.sleep(0)
+    task.cancel()
+    assert isinstance(await outcome(task), asyncio.CancelledError)
+    buffer[:] = bytes(len(buffer))
+    ours.close()
+    received += await read_to_the_end(theirs)
+    assert data.startswith(received)
+
+
 @pytest.mark.uringloop_only("in asyncio's loop a second sendall displaces the first")
 async def test_a_sendall_cancelled_in_line_lets_nobody_past(loop, sockets):
     ours, theirs = sockets.tcp_pair()

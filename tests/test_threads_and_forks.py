@@ -6,6 +6,7 @@ import hashlib
 import mmap
 import multiprocessing
 import os
+import random
 import socket
 import threading
 import warnings
@@ -128,6 +129,40 @@ def test_a_large_write_moves_with_its_loop_and_is_sent_once(loop):
     assert received.digest() == hashlib.sha256(data).digest()
     loop.run_until_complete(until(lambda: protocol.lost))
     theirs.close()
+
+
+def test_many_sends_under_way_move_with_their_loop_and_are_sent_once(loop):
+    """There are more than the kernel goes on with in one go, so that some are just about to when they are moved."""
+    data = random.Random(1).randbytes(1_000_000)
+
+    async def send(sock):
+        await loop.sock_sendall(sock, data)
+        sock.close()
+
+    async def receive(sock):
+        received = bytearray()
+        while piece := await loop.sock_recv(sock, 8192):
+            received += piece
+        sock.close()
+        return received
+
+    async def begin():
+        tasks = []
+        for _ in range(60):
+            ours, theirs = stream_pair()
+            theirs.setblocking(False)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000)
+            loop.create_task(send(ours))
+            tasks.append(loop.create_task(receive(theirs)))
+        return asyncio.gather(*tasks)
+
+    receiving = loop.run_until_complete(begin())
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        while not receiving.done():
+            loop.run_until_complete(asyncio.sleep(0.003))
+            other.submit(loop.run_until_complete, asyncio.sleep(0.003)).result()
+    assert [len(each) for each in receiving.result()] == [len(data)] * 60
+    assert all(each == data for each in receiving.result())
 
 
 def test_what_is_awaited_goes_on_in_another_thread(loop):

@@ -72,6 +72,9 @@ void ul_pool_free(struct ul_engine *e);
 /* Does the kernel hold work or completions that only an enter brings out? Costs no system call. */
 bool ul_work_pending(const struct ul_engine *e);
 
+/* Waits, up to timeout seconds, until there is one more completion than there are. */
+int ul_wait_for_more(struct ul_engine *e, double timeout);
+
 /* A zeroed staged entry for this key, or NULL without memory. Its ticket is ul_last_ticket(). The opcode, and flags
  * that it is given, must be among those that ul_restrict() allows. */
 struct io_uring_sqe *ul_stage(struct ul_engine *e, uint8_t opcode, uint64_t key, int fd);

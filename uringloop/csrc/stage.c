@@ -4,7 +4,8 @@
 #include <sys/socket.h>
 
 #define FIRST_CAPACITY 64
-#define MOST_ENTERS 1000 /* to finish one cancel; a bound against traffic that never lets up */
+#define MOST_TRIES 1000 /* to cancel one operation; a bound against traffic that never lets up */
+#define WORKER_PATIENCE 0.01 /* seconds, in each try, for a kernel thread, which gives up as soon as it is told */
 
 struct io_uring_sqe *ul_stage(struct ul_engine *e, uint8_t opcode, uint64_t key, int fd)
 {
@@ -175,20 +176,53 @@ static bool finished(const struct ul_engine *e, uint64_t key)
     return false;
 }
 
-/* Takes an operation back: one that is only staged never reaches the kernel; one in flight is cancelled at once,
- * so that on return the kernel holds neither its file nor its memory. Either way it gets its last completion.
- * The kernel does a limited share of its deferred work at each enter, so one enter may not reach ours. */
-int ul_cancel(ul_engine *e, uint64_t key, int64_t ticket)
+/* The answer to a cancel that was submitted when the CQ ended there; 0 also stands for none, as success brings none. */
+static int answer_since(const struct ul_engine *e, unsigned head)
 {
-    if (ticket >= e->first_ticket)
-        return drop(e, &e->staged[e->staged_head + (unsigned)(ticket - e->first_ticket)]);
+    const struct io_uring_cq *cq = &e->ring.cq;
+    unsigned tail = io_uring_smp_load_acquire(cq->ktail);
+    for (; head != tail; head++) {
+        const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
+        if (!cqe->user_data)
+            return cqe->res;
+    }
+    return 0;
+}
+
+/* Submits a cancel, and has the kernel do the work that it has deferred. Returns the cancel's answer. */
+static int try_to_cancel(struct ul_engine *e, uint64_t key)
+{
+    unsigned head = io_uring_smp_load_acquire(e->ring.cq.ktail);
     struct io_uring_sqe *sqe = ul_stage(e, IORING_OP_ASYNC_CANCEL, 0, -1);
     if (!sqe)
         return -ENOMEM;
     sqe->addr = key;
     sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
     int result = ul_flush(e);
-    for (int enters = 1; result == 0 && enters < MOST_ENTERS && ul_work_pending(e) && !finished(e, key); enters++)
+    for (int enters = 1; result == 0 && enters < MOST_TRIES && ul_work_pending(e) && !finished(e, key); enters++)
         result = ul_flush(e);
-    return result;
+    return result < 0 ? result : answer_since(e, head);
+}
+
+/* Takes an operation back: one that is only staged never reaches the kernel; one in flight is cancelled at once,
+ * so that on return the kernel holds neither its file nor its memory. Either way it gets its last completion.
+ *
+ * The kernel does not find an operation that is part of its deferred work at that moment, and which may wait for its
+ * socket again afterwards: so one that was not found has ended only if there was no such work. And a send that has
+ * found its socket full very often is done by a kernel thread, which takes a moment to give up. */
+int ul_cancel(ul_engine *e, uint64_t key, int64_t ticket)
+{
+    if (ticket >= e->first_ticket)
+        return drop(e, &e->staged[e->staged_head + (unsigned)(ticket - e->first_ticket)]);
+    for (int tries = 0; tries < MOST_TRIES; tries++) {
+        bool visible = !ul_work_pending(e);
+        int answer = try_to_cancel(e, key);
+        if (finished(e, key) || (answer == -ENOENT && visible))
+            return 0;
+        if (answer == -EALREADY)
+            answer = ul_wait_for_more(e, WORKER_PATIENCE);
+        if (answer < 0 && answer != -ENOENT)
+            return answer;
+    }
+    return 0;
 }

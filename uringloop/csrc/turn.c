@@ -51,8 +51,9 @@ static unsigned publish(struct ul_engine *e)
     return e->sq_tail - head;
 }
 
-/* One io_uring_enter. timeout: seconds, 0 to wait for nothing, negative to wait without a limit. */
-static int enter(struct ul_engine *e, unsigned to_submit, double timeout)
+/* One io_uring_enter, which waits until `wanted` completions lie in the CQ. timeout: seconds, 0 to wait for nothing,
+ * negative to wait without a limit. */
+static int enter(struct ul_engine *e, unsigned to_submit, unsigned wanted, double timeout)
 {
     struct __kernel_timespec limit;
     struct io_uring_getevents_arg argument = {0};
@@ -68,7 +69,7 @@ static int enter(struct ul_engine *e, unsigned to_submit, double timeout)
         limit.tv_nsec = ns % NS_PER_S;
         argument.ts = (uint64_t)(uintptr_t)&limit;
     }
-    return io_uring_enter2((unsigned)fd, to_submit, timeout != 0 ? 1 : 0, flags, (sigset_t *)&argument,
+    return io_uring_enter2((unsigned)fd, to_submit, timeout != 0 ? wanted : 0, flags, (sigset_t *)&argument,
                            sizeof(argument));
 }
 
@@ -110,7 +111,7 @@ static int enter_all(struct ul_engine *e, double timeout)
         double wait = last && !completions_ready(e) ? timeout : 0;
         if (!to_submit && wait == 0 && !ul_work_pending(e))
             return 0;
-        int result = enter(e, to_submit, wait);
+        int result = enter(e, to_submit, 1, wait);
         if (result < 0)
             return passing(result) ? 0 : result;
         if (last || (to_submit && !result))
@@ -293,6 +294,12 @@ int ul_finish(ul_engine *e)
             return 0;
     }
     return 1;
+}
+
+int ul_wait_for_more(struct ul_engine *e, double timeout)
+{
+    int result = enter(e, 0, ready_count(e) + 1, timeout);
+    return result < 0 && !passing(result) ? result : 0;
 }
 
 int ul_cancel_all(ul_engine *e)
