@@ -22,9 +22,9 @@ def compile_c(*arguments):
         kind: subprocess.run(["pkg-config", f"--{kind}", "liburing"], capture_output=True, text=True, check=True)
         for kind in ("cflags", "libs")
     }
-    flags_and_libraries = [*flags["cflags"].stdout.split(), *map(str, arguments), *flags["libs"].stdout.split()]
-    command = ["cc", f"-I{CSRC}", *flags_and_libraries]
-    completed = subprocess.run([*command, "-lm", "-lpthread"], capture_output=True, text=True)
+    cflags, libs = (flags[kind].stdout.split() for kind in ("cflags", "libs"))
+    command = ["cc", f"-I{CSRC}", *cflags, *map(str, arguments), *libs, "-lm", "-lpthread"]
+    completed = subprocess.run(command, capture_output=True, text=True)
     assert completed.returncode == 0, completed.stderr
 
 

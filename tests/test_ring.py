@@ -116,8 +116,11 @@ REFUSALS = [
     ("SETUP", "ENOSYS", "Linux 6.1"),
     ("SETUP", "EINVAL", "Linux 6.1"),
     ("SETUP", "ENOMEM", "RLIMIT_MEMLOCK"),
+    ("SETUP", "ENFILE", "fs.file-max"),
     ("ENTER", "EPERM", "seccomp"),
+    ("ENTER", "ENOSYS", "seccomp"),
     ("REGISTER", "EPERM", "seccomp"),
+    ("REGISTER", "ENOSYS", "seccomp"),
 ]
 
 
@@ -150,6 +153,31 @@ def test_with_little_lockable_memory_the_ring_is_small_or_the_error_clear(limit)
     assert printed in {"works", "refused"}
     if limit == 64:
         assert printed == "works"
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers of the system calls are those of x86-64")
+def test_a_full_table_of_files_is_an_error_of_each_call():
+    """Nothing but a filter can say so here: to fill the table for real would stop the whole machine."""
+    calls = """
+    import asyncio
+    loop = uringloop.new_event_loop()
+    loop.run_until_complete(asyncio.sleep(0))
+    for number in (41, 53, 293):  # socket, socketpair, pipe2
+        refuse(number, errno.ENFILE)
+    for call in (
+        loop.create_connection(asyncio.Protocol, "127.0.0.1", 9),
+        loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=("127.0.0.1", 9)),
+        loop.subprocess_exec(asyncio.SubprocessProtocol, "/bin/true"),
+    ):
+        try:
+            loop.run_until_complete(call)
+        except OSError as error:
+            print(errno.errorcode[error.errno])
+    print(loop.run_until_complete(asyncio.sleep(0.01, "goes on")))
+    loop.close()
+    """
+    printed = run_child(FILTER + textwrap.dedent(calls))
+    assert printed == "ENFILE\n" * 3 + "goes on\n"
 
 
 # Waiting and not waiting
