@@ -1,7 +1,7 @@
 """Random sequences of receives, sends, accepts and cancels: every byte arrives once and in order.
 
-Hypothesis finds sequences that break this, and shortens them. asyncio's own loop loses what has come for a task that
-is cancelled before it wakes, so all of this is uringloop's own.
+Hypothesis finds sequences that break this, and shortens them. asyncio's own loop loses what has come for a task
+that is cancelled before it wakes, so all of this is uringloop's own.
 """
 
 from __future__ import annotations
