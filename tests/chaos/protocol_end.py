@@ -107,7 +107,7 @@ class _ProtocolEnd(End, asyncio.BaseProtocol):
             self.loop.call_later(self.random.uniform(0, 0.01), self._resume_reading)
 
     def _resume_reading(self) -> None:
-        if not self._lost.is_set():
+        if not self.transport.is_closing():  # asyncio's TLS fails then
             self.transport.resume_reading()
 
     def eof_received(self) -> bool:
