@@ -8,7 +8,7 @@ import pytest
 from chaos import soak
 from chaos.__main__ import rounds
 
-SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(2**32)))
+SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))
 
 
 @pytest.fixture(autouse=True)

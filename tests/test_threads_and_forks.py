@@ -7,14 +7,23 @@ import mmap
 import multiprocessing
 import os
 import random
+import signal
 import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
 import threading
+import time
 import warnings
 
 import pytest
 from support.checks import forget
 
 import uringloop
+
+CALLS = int(os.environ.get("CALLS") or 200_000)
+"""How many calls are made from other threads: ten million take some minutes."""
 
 
 def in_thread(function, *args):
@@ -256,7 +265,8 @@ def test_two_loops_in_two_threads_serve_each_other():
 
 
 def test_calls_from_many_threads_all_arrive(loop):
-    threads, each = 8, 5_000
+    threads = 16
+    each = CALLS // threads
     counts = [0] * threads
 
     def count(number):
@@ -271,11 +281,69 @@ def test_calls_from_many_threads_all_arrive(loop):
     workers = [threading.Thread(target=call, args=(number,)) for number in range(threads)]
     for worker in workers:
         worker.start()
-    loop.call_later(30, loop.stop)
     loop.run_forever()
     for worker in workers:
         worker.join()
     assert counts == [each] * threads
+
+
+def test_coroutines_from_many_threads_all_run(loop):
+    threads, each = 16, 200
+    ours, theirs = stream_pair()
+    theirs.setblocking(False)
+
+    async def add_one(number):
+        await asyncio.sleep(0)
+        return number + 1
+
+    def ask(begin):
+        futures = [asyncio.run_coroutine_threadsafe(add_one(begin + number), loop) for number in range(each)]
+        return [future.result(30) for future in futures]
+
+    async def talk():
+        while True:
+            await loop.sock_sendall(ours, b"traffic")
+            await loop.sock_recv(theirs, 100)
+
+    runner = threading.Thread(target=loop.run_forever)
+    runner.start()
+    talking = asyncio.run_coroutine_threadsafe(talk(), loop)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        answers = list(pool.map(ask, range(0, threads * each, each)))
+    talking.cancel()
+    loop.call_soon_threadsafe(loop.stop)
+    runner.join()
+    assert [answer for each_ones in answers for answer in each_ones] == list(range(1, threads * each + 1))
+    loop.run_until_complete(asyncio.sleep(0.001))
+    ours.close()
+    theirs.close()
+
+
+def test_many_loops_in_many_threads():
+    async def echo(reader, writer):
+        while data := await reader.read(1000):
+            writer.write(data)
+        writer.close()
+
+    async def main(number):
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        for size in (1, 1000, 100_000):
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            data = bytes([number]) * size
+            writer.write(data)
+            writer.write_eof()
+            assert await reader.read() == data
+            writer.close()
+            await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+        return number
+
+    def run(number):
+        return [uringloop.run(main(number)) for _ in range(5)]
+
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        assert list(pool.map(run, range(20))) == [[number] * 5 for number in range(20)]
 
 
 # Forks
@@ -397,6 +465,137 @@ def test_multiprocessing_works_beside_a_loop(loop, method):
     ours.close()
     theirs.close()
     process.close()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_children_are_made_while_the_loop_runs_and_has_traffic(loop, method):
+    context = multiprocessing.get_context(method)
+    ours, theirs = stream_pair()
+    theirs.setblocking(False)
+
+    async def talk():
+        while True:
+            await loop.sock_sendall(ours, b"traffic")
+            assert await loop.sock_recv(theirs, 100) == b"traffic"
+
+    async def main():
+        talking = loop.create_task(talk())
+        reading, writing = context.Pipe()
+        process = context.Process(target=echo_in_child, args=(writing,))
+        process.start()
+        answer = await loop.run_in_executor(None, reading.recv)
+        await loop.run_in_executor(None, process.join)
+        reading.close()
+        writing.close()
+        assert not talking.done()
+        talking.cancel()
+        await loop.shutdown_default_executor()
+        return answer, process.exitcode
+
+    assert loop.run_until_complete(main()) == ("from the child", 0)
+    ours.close()
+    theirs.close()
+
+
+def test_a_child_that_outlives_its_parent_keeps_no_port_busy():
+    """The child closes the sockets that it inherited, but not the ring, of which it does not know."""
+    script = """
+    import asyncio, os, socket, sys, time
+    import uringloop
+
+    async def main():
+        server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+        sock = server.sockets[0]
+        port = sock.getsockname()[1]
+        await asyncio.sleep(0.01)
+        if os.fork() == 0:
+            os.close(sock.fileno())
+            os.close(1)
+            time.sleep(60)
+            os._exit(0)
+        print(port, flush=True)
+        os._exit(0)
+
+    uringloop.run(main())
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    try:
+        out, _ = parent.communicate(timeout=30)
+        deadline = time.monotonic() + 2  # the kernel frees a dead process's ring, and what it uses, a moment later
+        while not can_listen(int(out)):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+
+
+def can_listen(port):
+    """Whether the port is free, also for somebody who does not set SO_REUSEADDR."""
+    with socket.socket() as sock:
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop its privileges")
+@pytest.mark.parametrize("module", ["uringloop", "asyncio"])
+def test_a_loop_made_by_root_has_no_privileges_left_when_its_process_has_none(module):
+    """What it is asked for is done with the rights that the process has then, not with those of its maker."""
+    script = """
+    import asyncio, os, socket, sys
+    import {module}
+
+    async def echo(reader, writer):
+        writer.write(await reader.read(100))
+        writer.close()
+
+    async def talk():
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"hello")
+        assert await reader.read() == b"hello"
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+
+    async def be_refused():
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.setblocking(False)
+            try:
+                await asyncio.get_running_loop().sock_connect(sock, sys.argv[1])
+            except PermissionError:
+                return "refused"
+
+    loop = {module}.new_event_loop()
+    loop.run_until_complete(talk())
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    loop.run_until_complete(talk())
+    print(loop.run_until_complete(be_refused()))
+    loop.close()
+    """
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        os.chmod(folder, 0o755)
+        path = os.path.join(folder, "private")
+        listener.bind(path)
+        listener.listen()
+        os.chmod(path, 0o600)
+        completed = subprocess.run(
+            [sys.executable, "-W", "error", "-c", textwrap.dedent(script).format(module=module), path],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert (completed.stdout, completed.stderr) == ("refused\n", "")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

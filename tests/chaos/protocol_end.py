@@ -44,9 +44,9 @@ class _ProtocolEnd(End, asyncio.BaseProtocol):
             if self.random.random() < 0.9:
                 await self._may_write.wait()
             await self.rest()
-            if self._lost.is_set():
+            if self._lost.is_set() and self.outgoing.unsent:
                 raise EOFError("the connection was lost while sending")
-        if self.transport.can_write_eof():
+        if self.may_eof:
             self.transport.write_eof()
 
     def _write(self) -> None:
@@ -107,7 +107,7 @@ class _ProtocolEnd(End, asyncio.BaseProtocol):
             self.loop.call_later(self.random.uniform(0, 0.01), self._resume_reading)
 
     def _resume_reading(self) -> None:
-        if not self._lost.is_set():
+        if not self.transport.is_closing():  # asyncio's TLS fails then
             self.transport.resume_reading()
 
     def eof_received(self) -> bool:

@@ -48,12 +48,12 @@ class StreamEnd(End):
         while self.outgoing.unsent:
             self.check_fault()
             self._writer.write(self.outgoing.send(self.size()))
-            if self.random.random() < 0.8:
+            if self.outgoing.unsent and self.random.random() < 0.8:
                 await self._writer.drain()
             await self.rest()
-        await self._writer.drain()
         if self.may_eof:
-            self._writer.write_eof()
+            await self._writer.drain()
+            self._writer.write_eof()  # without it, the other end may have closed by now, since it has everything
 
     async def receive(self) -> None:
         while self.may_eof or self.incoming.received < self.incoming.total:
