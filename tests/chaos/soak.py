@@ -19,7 +19,7 @@ from support.protocols import Echo
 
 from chaos.rounds import resident
 
-_RESIDENT_GROWTH = 8 * 1024  # KiB
+_RESIDENT_GROWTH = 24 * 1024  # KiB
 _INTERVAL = 5.0  # seconds, in the long run, between two looks at memory and descriptors
 _SPARE = 100  # descriptors beside those of the connections
 
