@@ -189,6 +189,13 @@ static int answer_since(const struct ul_engine *e, unsigned head)
     return 0;
 }
 
+/* Is there work that the kernel has deferred to an enter? Not counted are completions for which the CQ has no room:
+ * no enter brings those in before the CQ is harvested. */
+static bool work_deferred(const struct ul_engine *e)
+{
+    return IO_URING_READ_ONCE(*e->ring.sq.kflags) & IORING_SQ_TASKRUN;
+}
+
 /* Submits a cancel, and has the kernel do the work that it has deferred. Returns the cancel's answer. */
 static int try_to_cancel(struct ul_engine *e, uint64_t key)
 {
@@ -199,7 +206,7 @@ static int try_to_cancel(struct ul_engine *e, uint64_t key)
     sqe->addr = key;
     sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
     int result = ul_flush(e);
-    for (int enters = 1; result == 0 && enters < MOST_TRIES && ul_work_pending(e) && !finished(e, key); enters++)
+    for (int enters = 1; result == 0 && enters < MOST_TRIES && work_deferred(e) && !finished(e, key); enters++)
         result = ul_flush(e);
     return result < 0 ? result : answer_since(e, head);
 }
@@ -215,9 +222,9 @@ int ul_cancel(ul_engine *e, uint64_t key, int64_t ticket)
     if (ticket >= e->first_ticket)
         return drop(e, &e->staged[e->staged_head + (unsigned)(ticket - e->first_ticket)]);
     for (int tries = 0; tries < MOST_TRIES; tries++) {
-        bool visible = !ul_work_pending(e);
+        bool visible = !work_deferred(e);
         int answer = try_to_cancel(e, key);
-        if (finished(e, key) || (answer == -ENOENT && visible))
+        if (answer == 0 || finished(e, key) || (answer == -ENOENT && visible))
             return 0;
         if (answer == -EALREADY)
             answer = ul_wait_for_more(e, WORKER_PATIENCE);
