@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+from support.checks import SLOWNESS
 from support.running import in_thread
 
 import uringloop
@@ -27,7 +28,7 @@ def run_child(script, **environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=30 * SLOWNESS,
     )
     assert completed.returncode == 0, completed.stderr
     assert not completed.stderr
