@@ -108,6 +108,8 @@ def drive(loop: asyncio.AbstractEventLoop, main: Any, rng: random.Random) -> Non
                 _run_for(loop, task, rng.uniform(0, 0.1))
             else:
                 other.submit(_run_for, loop, task, rng.uniform(0, 0.1)).result()
+    loop.call_soon(loop.stop)  # with it goes a stop that came in the same turn as the end of the task
+    loop.run_forever()
     task.result()
 
 
