@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import signal
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -21,6 +22,9 @@ LIMIT = 20.0 * SLOWNESS
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts its background jobs with these ignored, and so they stay in every child.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("filterwarnings", "error")
     config.addinivalue_line(
         "markers",
