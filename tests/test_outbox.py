@@ -17,7 +17,7 @@ class Sender:
     """Has one piece of data to send, and notes what comes back."""
 
     def __init__(self, sock):
-        self.fd = sock.fileno()
+        self.fileno = sock.fileno
         self.refusals = []
 
     def refused(self, data, result):
@@ -155,17 +155,14 @@ def test_an_interrupted_staging_sends_everything_once(own_loop, pairs):
     """As when the handler of a signal raises while sends are handed to the engine."""
 
     class Interrupting(Sender):
-        @property
-        def fd(self):
-            if not self.interrupted:
-                self.interrupted = True
-                raise Interrupt
-            return self.number
+        def __init__(self, sock):
+            super().__init__(sock)
+            self.asked = sock.fileno
+            self.fileno = self.interrupt
 
-        @fd.setter
-        def fd(self, number):
-            self.number = number
-            self.interrupted = False
+        def interrupt(self):
+            self.fileno = self.asked
+            raise Interrupt
 
     made = [pairs() for _ in range(3)]
     pending = own_loop._proactor.outbox.pending

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import socket
 import sys
@@ -779,3 +780,22 @@ async def test_a_closed_transport_still_answers(loop, sockets):
         link.transport.close()
         link.transport.abort()
         assert "clos" in repr(link.transport)
+
+
+async def test_a_write_after_the_socket_was_closed_under_the_transport_reaches_no_stranger(loop, sockets):
+    """The number of the socket is that of another one then; the write fails instead."""
+    ours, _theirs = sockets.tcp_pair()
+    stranger, other_end = sockets.unix_pair()
+    recorder = Recorder()
+    transport, _ = await loop.create_connection(lambda: recorder, sock=ours)
+    transport.pause_reading()
+    number = ours.fileno()
+    ours.close()
+    os.dup2(stranger.fileno(), number)
+    try:
+        transport.write(b"not for you")
+        await recorder.lost.wait()
+        with pytest.raises(BlockingIOError):
+            other_end.recv(100, socket.MSG_DONTWAIT)
+    finally:
+        os.close(number)

@@ -33,6 +33,7 @@ class Writer(Outgoing, Send):
         Send.__init__(self, sock.fileno())
         Outgoing.__init__(self, transport, _JOIN_SIZE)
         self._sock = sock
+        self.fileno = sock.fileno
         self._proactor = transport._proactor
         self._pending = transport._proactor.outbox.pending
         self._in_flight = False
