@@ -9,6 +9,8 @@ import asyncio
 import gc
 import inspect
 import signal
+import sys
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -25,6 +27,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell starts its background jobs with these ignored, and so they stay in every child.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if (3, 12) <= sys.version_info < (3, 14):
+        # Now, and not in a test that leaves asyncio no descriptor to find out that it can use pidfds.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            asyncio.get_event_loop_policy().get_child_watcher()
     config.addinivalue_line("filterwarnings", "error")
     config.addinivalue_line(
         "markers",
