@@ -443,8 +443,7 @@ IORING_OP_OPENAT, IORING_REGISTER_EVENTFD, SYS_IO_URING_REGISTER = 18, 4, 427
 @pytest.fixture
 def ring(monkeypatch, restricted):
     """A ring that this thread has adopted."""
-    if not restricted:
-        monkeypatch.setenv("URINGLOOP_DISABLE", "restrictions")
+    monkeypatch.setenv("URINGLOOP_DISABLE", "" if restricted else "restrictions")
     ring = Ring()
     assert ring.features.restrictions == restricted
     ring.adopt()
