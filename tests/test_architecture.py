@@ -149,12 +149,13 @@ def test_all_methods_of_the_abstract_loop_are_there():
 @pytest.mark.skipif(sys.version_info >= (3, 16), reason="Python has no event loop policies any more")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_install_makes_asyncio_use_our_loops():
+    usual = asyncio.get_event_loop_policy()
     try:
         uringloop.install()
         with asyncio.Runner() as runner:
             assert isinstance(runner.get_loop(), uringloop.Loop)
     finally:
-        asyncio.set_event_loop_policy(None)
+        asyncio.set_event_loop_policy(usual)
 
 
 def test_run_runs_on_our_loop():
