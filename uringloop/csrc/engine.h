@@ -75,6 +75,9 @@ bool ul_work_pending(const struct ul_engine *e);
 /* Waits, up to timeout seconds, until there is one more completion than there are. */
 int ul_wait_for_more(struct ul_engine *e, double timeout);
 
+/* The array with twice the capacity (in items), or NULL without memory: then it stays as it is. */
+void *ul_grow(void *array, unsigned *capacity, size_t item_size);
+
 /* A zeroed staged entry for this key, or NULL without memory. Its ticket is ul_last_ticket(). The opcode, and flags
  * that it is given, must be among those that ul_restrict() allows. */
 struct io_uring_sqe *ul_stage(struct ul_engine *e, uint8_t opcode, uint64_t key, int fd);

@@ -7,15 +7,22 @@
 #define MOST_TRIES 1000 /* to cancel one operation; a bound against traffic that never lets up */
 #define WORKER_PATIENCE 0.01 /* seconds, in each try, for a kernel thread, which gives up as soon as it is told */
 
+void *ul_grow(void *array, unsigned *capacity, size_t item_size)
+{
+    unsigned doubled = *capacity ? *capacity * 2 : FIRST_CAPACITY;
+    void *grown = realloc(array, doubled * item_size);
+    if (grown)
+        *capacity = doubled;
+    return grown;
+}
+
 struct io_uring_sqe *ul_stage(struct ul_engine *e, uint8_t opcode, uint64_t key, int fd)
 {
     if (e->staged_tail == e->staged_capacity) {
-        unsigned capacity = e->staged_capacity ? e->staged_capacity * 2 : FIRST_CAPACITY;
-        struct io_uring_sqe *grown = realloc(e->staged, capacity * sizeof(*grown));
+        struct io_uring_sqe *grown = ul_grow(e->staged, &e->staged_capacity, sizeof(*grown));
         if (!grown)
             return NULL;
         e->staged = grown;
-        e->staged_capacity = capacity;
     }
     struct io_uring_sqe *sqe = &e->staged[e->staged_tail++];
     memset(sqe, 0, sizeof(*sqe));
@@ -82,12 +89,10 @@ static bool reserve_refusal(struct ul_engine *e)
 {
     if (e->sends_at_once < e->refusals_capacity)
         return true;
-    unsigned capacity = e->refusals_capacity ? e->refusals_capacity * 2 : FIRST_CAPACITY;
-    int64_t *grown = realloc(e->refusals, capacity * UL_REFUSAL_WORDS * sizeof(*grown));
+    int64_t *grown = ul_grow(e->refusals, &e->refusals_capacity, UL_REFUSAL_WORDS * sizeof(*grown));
     if (!grown)
         return false;
     e->refusals = grown;
-    e->refusals_capacity = capacity;
     return true;
 }
 
@@ -151,12 +156,10 @@ int64_t ul_stage_poll(ul_engine *e, uint64_t key, int fd, unsigned events, int m
 static int drop(struct ul_engine *e, struct io_uring_sqe *sqe)
 {
     if (e->dropped_count == e->dropped_capacity) {
-        unsigned capacity = e->dropped_capacity ? e->dropped_capacity * 2 : FIRST_CAPACITY;
-        uint64_t *grown = realloc(e->dropped, capacity * sizeof(*grown));
+        uint64_t *grown = ul_grow(e->dropped, &e->dropped_capacity, sizeof(*grown));
         if (!grown)
             return -ENOMEM;
         e->dropped = grown;
-        e->dropped_capacity = capacity;
     }
     e->dropped[e->dropped_count++] = sqe->user_data;
     sqe->opcode = UL_DROPPED;

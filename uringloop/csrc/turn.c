@@ -24,6 +24,11 @@ bool ul_work_pending(const struct ul_engine *e)
     return IO_URING_READ_ONCE(*e->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+static bool overflown(const struct ul_engine *e)
+{
+    return IO_URING_READ_ONCE(*e->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW;
+}
+
 static unsigned ready_count(const struct ul_engine *e)
 {
     return io_uring_smp_load_acquire(e->ring.cq.ktail) - *e->ring.cq.khead;
@@ -168,11 +173,10 @@ static bool has_room(struct ul_engine *e)
 {
     if ((unsigned)e->harvested < e->events_capacity * UL_EVENT_WORDS)
         return true;
-    int64_t *grown = realloc(e->events, (size_t)e->events_capacity * 2 * UL_EVENT_WORDS * sizeof(*grown));
+    int64_t *grown = ul_grow(e->events, &e->events_capacity, UL_EVENT_WORDS * sizeof(*grown));
     if (!grown)
         return false;
     e->events = grown;
-    e->events_capacity *= 2;
     return true;
 }
 
@@ -217,7 +221,7 @@ static bool settled(const struct ul_engine *e)
 {
     return !e->sends_at_once ||
            (e->staged_head == e->staged_tail && io_uring_smp_load_acquire(e->ring.sq.khead) == e->sq_tail &&
-            !(IO_URING_READ_ONCE(*e->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW));
+            !overflown(e));
 }
 
 /* Submits, waits and harvests. One round does it, unless the kernel is short of memory or the CQ overflows. */
@@ -288,7 +292,7 @@ int ul_finish(ul_engine *e)
         int result = ul_flush(e);
         if (result < 0)
             return result;
-        if (IO_URING_READ_ONCE(*e->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW)
+        if (overflown(e))
             return 1;
         if (!ul_work_pending(e))
             return 0;
