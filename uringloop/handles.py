@@ -71,6 +71,7 @@ class TimerHandle(asyncio.TimerHandle):
             released._callback = released._args = None
             loop._timers.note_cancelled(self)
 
+
 if sys.version_info >= (3, 14):
 
     class ThreadSafeHandle(borrowed.ThreadSafeHandle):  # type: ignore[misc]

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._engine import ffi, lib
 from .operations.accept import Accept
-from .operations.base import Operation, os_error
+from .operations.base import CANCELED, TRY_AGAIN, Operation, os_error
 from .operations.receive import BUFFER_SHIFT, Receive, uninitialized_memory
 from .operations.send import Send
 from .ring import POOL_BUFFER_SIZE
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
     from .tasks import Tasks
 
 _LARGEST_RECEIVE = 1024 * 1024  # bytes; a receive may always bring less than was asked for
-_TRY_AGAIN = (-errno.EAGAIN, -errno.EINTR, -errno.ENOBUFS)
-_CANCELED = -errno.ECANCELED
-
-
 _NOWHERE = Context()
 
 
@@ -286,7 +282,7 @@ class ReceiveLane(Lane, Receive):
 
     def _answer_call(self, result: int, flags: int) -> None:
         """Settle the call, or submit it again."""
-        if result in _TRY_AGAIN:
+        if result in TRY_AGAIN:
             self._submit_again()
             return
         answer: Any = b""
@@ -301,7 +297,7 @@ class ReceiveLane(Lane, Receive):
         """Keep bytes, or an error, for the next call."""
         if result > 0:
             self._held.append(self.read(result, flags))
-        elif result < 0 and result not in (*_TRY_AGAIN, _CANCELED):
+        elif result < 0 and result not in (*TRY_AGAIN, CANCELED):
             self._held.append(os_error(result))
         self._let_go()
 
@@ -369,7 +365,7 @@ class SendLane(Lane, Send):
         if result == len(self.data):
             self.release()
             self._settle(None)
-        elif result >= 0 or result in _TRY_AGAIN or result == _CANCELED:
+        elif result >= 0 or result in TRY_AGAIN or result == CANCELED:
             self.skip(max(result, 0))
             self._submit_again()
         else:
@@ -407,7 +403,7 @@ class AcceptLane(Lane, Accept):
         """Settle the call, or submit it again."""
         if result >= 0:
             self._settle(self._connection(result))
-        elif result in _TRY_AGAIN:
+        elif result in TRY_AGAIN:
             self._submit_again()
         else:
             self._settle(None, os_error(result))

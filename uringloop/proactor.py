@@ -9,7 +9,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator
 
-from .operations.base import F_MORE, Operation
+from .operations.base import CANCELED, F_MORE, Operation
 from .outbox import Outbox
 from .ring import Arrival, Event, Ring
 
@@ -17,7 +17,6 @@ Observer = Callable[[Operation, Callable[[], None]], None]
 
 _DRAIN_TURNS = 100
 _DRAIN_WAIT = 0.1  # seconds; only what is being worked on in a kernel thread is not cancelled at once
-_CANCELED = -125  # -ECANCELED
 
 
 class Proactor:
@@ -56,10 +55,6 @@ class Proactor:
             return True
         self._cancelling.add(key)
         return self.ring.cancel(key, operation.ticket)
-
-    def is_cancelling(self, operation: Operation) -> bool:
-        """Tell whether a cancelled operation has yet to complete."""
-        return operation.key in self._cancelling
 
     def is_in_flight(self, operation: Operation) -> bool:
         """Tell whether the operation's last completion is still to come."""
@@ -128,9 +123,9 @@ class Proactor:
             return
         self._append(*last)
         # Linux 6.1 cancels by itself what would complete after its thread has ended. That is untouched, too.
-        events = [(k, r, f) for k, r, f in self._events if r != _CANCELED or k in self._cancelling]
+        events = [(k, r, f) for k, r, f in self._events if r != CANCELED or k in self._cancelling]
         gone = self._operations.keys() - {key for key, _, flags in events if not flags & F_MORE}
-        events += ((key, _CANCELED, 0) for key in gone & self._cancelling)
+        events += ((key, CANCELED, 0) for key in gone & self._cancelling)
         self._events = iter(events)
         for key in gone - self._cancelling:
             self.submit(self._operations[key])

@@ -227,4 +227,3 @@ class Sockets(Executor, Watchers):
 def _settle(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-

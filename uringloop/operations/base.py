@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from typing import TYPE_CHECKING
@@ -14,6 +15,12 @@ F_BUFFER = 1 << 0
 
 F_MORE = 1 << 1
 """The operation is still in flight: further completions follow."""
+
+CANCELED = -errno.ECANCELED
+"""The result of an operation that was cancelled before it had one."""
+
+TRY_AGAIN = (-errno.EAGAIN, -errno.EINTR, -errno.ENOBUFS)
+"""Results of a receive, a send or an accept that are no error: it is to be submitted again."""
 
 _next_key = itertools.count(2).__next__  # 0 and 1 are the engine's own; a key is never used for another object
 

@@ -20,7 +20,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .._engine import lib
-from ..operations.base import os_error
+from ..operations.base import CANCELED, TRY_AGAIN, os_error
 from ..operations.receive import Receive, uninitialized_memory
 from ..ring import POOL_BUFFER_SIZE
 
@@ -34,7 +34,7 @@ _FULL_BEFORE_BULK = 2  # receives in a row that filled their pool buffer
 _SMALL_AFTER_BULK = 16  # receives in a row that a pool buffer would have held
 
 _END_OF_STREAM = 0
-_TRY_AGAIN = (-errno.EAGAIN, -errno.EINTR, -errno.ENOBUFS, -errno.ECANCELED)
+_NO_ERROR = (*TRY_AGAIN, CANCELED)
 
 
 class Reader(Receive):
@@ -142,7 +142,7 @@ class Reader(Receive):
                 self._receive_into_protocol()
         elif result > 0:
             self._take(self.read(result, flags))
-        elif result not in _TRY_AGAIN and not self._ended:
+        elif result not in _NO_ERROR and not self._ended:
             self._held.append(result)
             if self._flowing:
                 self._deliver_held()

@@ -12,6 +12,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from ..borrowed import TransportSocket
+from ..lanes import adopt_descriptor
 from ..operations.accept import Accept
 from ..operations.base import os_error
 
@@ -74,8 +75,7 @@ class _Listener(Accept):
             return
         self.start()  # first: an exception out of what follows must not be the end of it
         if result >= 0:
-            sock = self.sock
-            self._hand_over(socket.socket(sock.family, sock.type, sock.proto, result))
+            self._hand_over(adopt_descriptor(self.sock, result))
             self._take_those_waiting()
 
     def _take_those_waiting(self) -> None:
@@ -87,10 +87,10 @@ class _Listener(Accept):
                 connection, _ = self.sock.accept()
             except OSError:  # none is left; whatever else it is, the accept in flight will be told as well
                 break
+            connection.setblocking(False)
             self._hand_over(connection)
 
     def _hand_over(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
         self._context.copy().run(self._server._connected, connection, self._server)
 
     def _report(self, error: OSError) -> None:

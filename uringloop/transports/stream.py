@@ -59,7 +59,6 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         may_multishot = self._proactor.ring.may_multishot(sock.family)
         self._reader = Reader(self, sock, may_multishot, before=loop._receives.find(sock))
         self._writer = Writer(self, sock)
-        self._pending = self._proactor.outbox.pending
         if server is not None:
             server._attach(self)
         self._begin(self._reader.start, waiter)
@@ -95,7 +94,7 @@ class StreamTransport(WritingTransport, asyncio.Transport):
             data = snapshot(data)
         writer = self._writer
         if 0 < len(data) <= writer.prompt_limit:
-            pending = self._pending
+            pending = writer.pending
             if writer not in pending:
                 pending[writer] = data
                 return

@@ -8,11 +8,10 @@ Rules of this file:
 
 from __future__ import annotations
 
-import errno
 import socket
 from typing import TYPE_CHECKING
 
-from ..operations.base import os_error
+from ..operations.base import CANCELED, TRY_AGAIN, os_error
 from ..operations.send import Send
 from .outgoing import Outgoing
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 _JOIN_SIZE = 256 * 1024  # bytes
 _PROMPT_SIZE = 64 * 1024  # bytes; more seldom finds room at once
 _COPIED_SIZE = 4 * 1024  # bytes; a write to which this much is prepended is hardly slower
-_TRY_AGAIN = (-errno.EAGAIN, -errno.EINTR, -errno.ENOBUFS, -errno.ECANCELED)
+_NO_ERROR = (*TRY_AGAIN, CANCELED)
 
 
 class Writer(Outgoing, Send):
@@ -35,12 +34,11 @@ class Writer(Outgoing, Send):
         self._sock = sock
         self.fileno = sock.fileno
         self._proactor = transport._proactor
-        self._pending = transport._proactor.outbox.pending
+        self.pending = transport._proactor.outbox.pending
         self._in_flight = False
         self._ended = False  # write_eof() was called
         self._file: FileTurn | None = None
         self.refuses = False  # no write is taken any more, or for the time of a file
-        self.prompt_limit = 0
         self._be_prompt()
 
     # Prompt sends
@@ -50,16 +48,16 @@ class Writer(Outgoing, Send):
 
     def add_to_pending(self, data: bytes) -> bool:
         """Have the data go with an earlier write of this turn, or return False if they are long."""
-        pending = self._pending[self]
+        pending = self.pending[self]
         if len(pending) > _COPIED_SIZE or len(pending) + len(data) > self.prompt_limit:
             return False
-        self._pending[self] = pending + data
+        self.pending[self] = pending + data
         return True
 
     def withdraw(self) -> None:
         """Send nothing promptly from now on; what was in the outbox waits for an operation."""
         self.prompt_limit = 0
-        pending = self._pending.pop(self, b"")
+        pending = self.pending.pop(self, b"")
         if pending:
             self._put_first(pending)
 
@@ -68,8 +66,8 @@ class Writer(Outgoing, Send):
         if self._transport._lost:
             return
         self.prompt_limit = 0
-        if result < 0 and result not in _TRY_AGAIN:
-            self._transport._fatal_error(os_error(result), "Fatal write error on socket transport")
+        if result < 0 and result not in _NO_ERROR:
+            self._fail(os_error(result))
         else:
             self._put_first(memoryview(data)[max(result, 0) :])
 
@@ -98,7 +96,7 @@ class Writer(Outgoing, Send):
     @property
     def total_size(self) -> int:
         """How many bytes were written and not yet sent."""
-        return self.size + len(self._pending.get(self, b""))
+        return self.size + len(self.pending.get(self, b""))
 
     @property
     def ended(self) -> bool:
@@ -162,8 +160,8 @@ class Writer(Outgoing, Send):
         data, self.data = self.data, b""
         if self._transport._lost:
             return
-        if result < 0 and result not in _TRY_AGAIN:
-            self._transport._fatal_error(os_error(result), "Fatal write error on socket transport")
+        if result < 0 and result not in _NO_ERROR:
+            self._fail(os_error(result))
             return
         self._sent(data, max(result, 0))
         if self._waiting and not self._queued:
@@ -179,9 +177,12 @@ class Writer(Outgoing, Send):
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError as error:
-                self._transport._fatal_error(error, "Fatal write error on socket transport")
+                self._fail(error)
         else:
             self._be_prompt()
+
+    def _fail(self, error: OSError) -> None:
+        self._transport._fatal_error(error, "Fatal write error on socket transport")
 
     def _send_now(self) -> None:
         if self._in_flight:
@@ -192,7 +193,7 @@ class Writer(Outgoing, Send):
         except (BlockingIOError, InterruptedError):
             count = 0
         except OSError as error:
-            self._transport._fatal_error(error, "Fatal write error on socket transport")
+            self._fail(error)
             return
         self.size -= count
         if count < len(data):
