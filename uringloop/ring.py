@@ -9,7 +9,7 @@ import functools
 import os
 import socket
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ._engine import ffi, lib
@@ -41,6 +41,7 @@ Harvest = tuple[Iterator[Arrival], Iterator[Event]]
 """The completions of a turn. The arrivals of an operation come before its other completions."""
 
 _NOTHING: Iterator[tuple[int, int, int]] = iter(())
+_NO_FLAGS = (0,)
 
 
 class Ring:
@@ -54,6 +55,8 @@ class Ring:
         check_usable()
         self.engine = ffi.gc(lib.ul_new(), lib.ul_free)
         self.forked = False
+        self.flags: Sequence[int] = _NO_FLAGS
+        """At 0: not zero if the kernel has something that it does not bring before a turn."""
         self._enabled = False
         if self.features.pool and lib.ul_pool_open(self.engine, POOL_BUFFERS, POOL_BUFFER_SIZE) < 0:
             self.features.pool = False
@@ -72,6 +75,7 @@ class Ring:
         self._enabled = False
         self._capacity = 0  # words known to fit in the array of events
         self._events = lib.ul_events(self.engine)
+        self.flags = lib.ul_flags(self.engine)
         self._fit_features()
 
     def _fit_features(self) -> None:
@@ -178,12 +182,14 @@ class Ring:
 
     def close(self) -> None:
         """Give the ring back to the kernel."""
+        self.flags = _NO_FLAGS
         if not self.forked:
             lib.ul_close(self.engine)
 
     def abandon(self) -> None:
         """In a forked child: drop the inherited descriptor, which would keep the parent's sockets open."""
         self.forked = True
+        self.flags = _NO_FLAGS
         lib.ul_abandon(self.engine)
 
     def _read(self, words: int) -> Harvest:

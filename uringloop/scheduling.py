@@ -2,7 +2,8 @@
 
 A turn: what transports have to send is handed to the ring; one call submits, waits and brings the completions;
 each completion is dispatched; timers that are due join the ready queue; and the callbacks that are ready at that
-moment are run. What they schedule runs in the next turn.
+moment are run. What they schedule runs in the next turn. While there are callbacks, and neither we nor the kernel
+have anything for the other, a turn is without that call.
 """
 
 import asyncio
@@ -13,12 +14,12 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, Protocol
 
 from . import borrowed
 from .asyncgens import AsyncGenerators
-from .handles import Args, Handle, ThreadSafeHandle, TimerHandle
+from .handles import Args, Handle, TimerHandle, new_threadsafe_handle
 from .operations.base import Operation
 from .proactor import Proactor
 from .reporting import logger
@@ -80,9 +81,13 @@ class Scheduling(AsyncGenerators):
         if self._debug:
             self._check_thread()
             return self._queue_traced(callback, args, context, "call_soon")
-        handle = Handle(callback, args, self, context)
+        handle: Any = Handle()
+        handle._callback = callback
+        handle._args = args
+        handle._loop = self
+        handle._context = copy_context() if context is None else context
         self._ready.append(handle)
-        return handle
+        return handle  # type: ignore[no-any-return]
 
     def call_soon_threadsafe(
         self, callback: Callable[[*Args], object], *args: *Args, context: Context | None = None
@@ -93,7 +98,7 @@ class Scheduling(AsyncGenerators):
         if self._debug:
             handle = self._queue_traced(callback, args, context, "call_soon_threadsafe", borrowed.ThreadSafeHandle)
         else:
-            handle = ThreadSafeHandle(callback, args, self, context)
+            handle = new_threadsafe_handle(callback, args, self, context)
             self._ready.append(handle)
         self._wakeup.wake()
         return handle
@@ -119,20 +124,26 @@ class Scheduling(AsyncGenerators):
     ) -> asyncio.TimerHandle:
         if self._closed:
             self._check_closed()
-        handle: asyncio.TimerHandle
+        handle: Any
         if self._debug:
             self._check_thread()
             self._check_callback(callback, "call_at")
             handle = asyncio.TimerHandle(when, callback, args, self, context)
             _hide_callers(handle, 2)
         else:
-            handle = TimerHandle(when, callback, args, self, context)
+            handle = TimerHandle()
+            handle._callback = callback
+            handle._args = args
+            handle._loop = self
+            handle._context = copy_context() if context is None else context
+            handle._when = when
         self._timers.add(handle, when)
-        return handle
+        return handle  # type: ignore[no-any-return]
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Note a cancelled timer; asyncio.TimerHandle.cancel() calls this."""
-        self._timers.note_cancelled(handle)
+        if handle._scheduled:  # type: ignore[attr-defined]
+            self._timers.note_cancelled()
 
     def time(self) -> float:
         """Return the loop's clock in seconds: time.monotonic()."""
@@ -292,32 +303,36 @@ class Scheduling(AsyncGenerators):
 
     def _turn(self) -> None:
         if self._ready or self._stopping:
-            timeout = 0.0
+            if self._unsent or not self._proactor.is_idle():
+                self._complete(0.0)
         else:
             when = self._timers.next_time()
-            timeout = _NO_LIMIT if when is None else max(when - self.time(), 0.0)
-        self._complete(timeout)
+            self._complete(_NO_LIMIT if when is None else max(when - self.time(), 0.0))
+        self._queue_due()
         self._run_ready()
 
     def _first_turn(self) -> None:
         """Run what was scheduled before the loop was run ahead of all input and output, as asyncio's loop does."""
         self._run_ready()
         self._complete(0.0)
+        self._queue_due()
         if self._stopping:
             self._run_watchers()
         else:
             self._run_ready()
 
+    def _queue_due(self) -> None:
+        if self._timers.heap:
+            self._timers.move_due(self.time(), self._ready)
+
     def _run_watchers(self) -> None:
         """Run those of the ready callbacks that watch descriptors; see watchers.py."""
 
     def _complete(self, timeout: float) -> None:
-        """Submit, wait up to timeout seconds, and dispatch what has completed and the timers that are due."""
+        """Submit, wait up to timeout seconds, and dispatch what has completed."""
         if self._unsent:
             self._flush()
         self._proactor.turn(timeout)
-        if self._timers.heap:
-            self._timers.move_due(self.time(), self._ready)
 
     def _run_ready(self) -> None:
         """Run the callbacks that are ready now, and not those that they schedule."""
@@ -327,21 +342,21 @@ class Scheduling(AsyncGenerators):
         ready = self._ready
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if not handle._cancelled:
-                args = handle._args
-                count = len(args)
+            args = handle._args  # first: to cancel it, another thread takes the callback away first
+            callback = handle._callback
+            if callback is not None:
                 try:
-                    if count == 1:  # to unpack arguments costs more than all the rest
-                        handle._context.run(handle._callback, args[0])
-                    elif count:
-                        handle._context.run(handle._callback, *args)
+                    if not args:
+                        handle._context.run(callback)
+                    elif len(args) == 1:  # to unpack arguments costs more than all the rest
+                        handle._context.run(callback, args[0])
                     else:
-                        handle._context.run(handle._callback)
+                        handle._context.run(callback, *args)
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as error:
                     self._report_callback(handle, error)
-        handle = args = None  # an error's traceback may refer to this frame, and the callback to the error
+        handle = args = callback = None  # an error's traceback may refer to this frame, and they to the error
 
     def _flush(self) -> None:
         unsent = self._unsent

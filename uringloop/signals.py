@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable
 
-from .handles import Args, Handle
+from .handles import Args, new_handle
 from .reporting import logger
 from .scheduling import Scheduling
 
@@ -37,7 +37,7 @@ class Signals(Scheduling):
             signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         except (ValueError, OSError) as error:
             raise RuntimeError(str(error)) from None
-        self._signal_handlers[sig] = Handle(callback, args, self, None)
+        self._signal_handlers[sig] = new_handle(callback, args, self, None)
         try:
             signal.signal(sig, _leave_it_to_the_wakeup_fd)
             signal.siginterrupt(sig, False)  # do not make other system calls fail

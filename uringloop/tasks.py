@@ -28,7 +28,8 @@ class Tasks(Scheduling):
         The keyword arguments (`name`, `context`, since Python 3.14 `eager_start`) are for asyncio.Task, or for the
         task factory.
         """
-        self._check_closed()
+        if self._closed:
+            self._check_closed()
         if self._task_factory is not None:
             return _made_by(self._task_factory, self, coro, kwargs)
         task: Any = asyncio.Task(coro, loop=self, **kwargs)

@@ -5,8 +5,7 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 from typing import Any
 
-_FEW = 100  # with no more entries than this, cancelled ones wait for their time
-_MANY_CANCELLED = 0.5  # share of the entries at which the heap is rebuilt without the cancelled ones
+_FEW = 50  # with no more cancelled ones among the entries than this, they wait for their time
 
 _Entry = tuple[float, int, Any]
 """When, order of arrival, asyncio.TimerHandle: compared in C, and calls for the same time run in the order made."""
@@ -25,30 +24,19 @@ class Timers:
         handle._scheduled = True
         heappush(self.heap, (when, self._next_number(), handle))
 
-    def note_cancelled(self, handle: Any) -> None:
+    def note_cancelled(self) -> None:
         """Count a cancelled handle, and purge when most of the heap is made of them."""
-        if not handle._scheduled:
-            return
         self._cancelled += 1
-        if len(self.heap) > _FEW and self._cancelled > len(self.heap) * _MANY_CANCELLED:
-            self._purge()
-
-    def _purge(self) -> None:
-        kept = []
-        for entry in self.heap:
-            if entry[2]._cancelled:
-                entry[2]._scheduled = False
-            else:
-                kept.append(entry)
-        heapify(kept)
-        self.heap = kept
-        self._cancelled = 0
+        if self._cancelled > _FEW and self._cancelled * 2 > len(self.heap):
+            self.heap = [entry for entry in self.heap if entry[2]._callback is not None]
+            heapify(self.heap)
+            self._cancelled = 0
 
     def next_time(self) -> float | None:
         """Return the time of the earliest call that is not cancelled, or None."""
         heap = self.heap
         while heap:
-            if not heap[0][2]._cancelled:
+            if heap[0][2]._callback is not None:
                 return heap[0][0]
             self._cancelled -= 1
             heappop(heap)[2]._scheduled = False
@@ -60,7 +48,7 @@ class Timers:
         while heap and heap[0][0] <= now:
             handle = heappop(heap)[2]
             handle._scheduled = False
-            if handle._cancelled:
+            if handle._callback is None:
                 self._cancelled -= 1
             else:
                 ready.append(handle)

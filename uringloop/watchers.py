@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .handles import Args, Handle
+from .handles import Args, new_handle
 from .operations.poll import READABLE, WRITABLE, Poll
 from .scheduling import Scheduling
 
@@ -111,7 +111,7 @@ class Watchers(Scheduling):
     ) -> None:
         self._check_closed()
         fd = _valid_descriptor_of(fileobj)
-        make = asyncio.Handle if self._debug else Handle
+        make = asyncio.Handle if self._debug else new_handle
         handle = make(callback, args, self, None)
         watch = watches.get(fd)
         if watch is not None:

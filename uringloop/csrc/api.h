@@ -51,6 +51,7 @@ int ul_cancel_all(ul_engine *e);
 int64_t *ul_events(ul_engine *e);
 int64_t *ul_arrivals(ul_engine *e);
 int64_t ul_turns(const ul_engine *e);
+const volatile unsigned *ul_flags(const ul_engine *e);
 int ul_arrived(const ul_engine *e);
 unsigned ul_sends_at_once(const ul_engine *e);
 unsigned ul_settle(ul_engine *e);

@@ -24,6 +24,12 @@ bool ul_work_pending(const struct ul_engine *e)
     return IO_URING_READ_ONCE(*e->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+/* Where the kernel says that it has something which only an enter brings out: 0 if not. Valid until ul_close(). */
+const volatile unsigned *ul_flags(const ul_engine *e)
+{
+    return e->ring.sq.kflags;
+}
+
 static bool overflown(const struct ul_engine *e)
 {
     return IO_URING_READ_ONCE(*e->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW;
