@@ -2,7 +2,10 @@
 
 import ast
 import asyncio
+import os
 import pathlib
+import re
+import socket
 import subprocess
 import sys
 
@@ -105,6 +108,17 @@ def test_the_engine_stays_small():
     assert lines < 1000
 
 
+def test_the_engine_is_typed_as_it_is():
+    from uringloop._engine import lib
+
+    stub = ast.parse((PACKAGE / "_engine.pyi").read_text())
+    (described,) = (node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == "_Lib")
+    functions = {node.name: len(node.args.posonlyargs) - 1 for node in described.body}
+    assert functions.keys() == set(dir(lib))
+    declared = re.findall(r"(ul_\w+)\(([^)]*)\);", (PACKAGE / "csrc" / "api.h").read_text())
+    assert functions == {name: 0 if parameters == "void" else parameters.count(",") + 1 for name, parameters in declared}
+
+
 def test_what_is_borrowed_is_there():
     assert borrowed.get_running_loop() is None
     assert borrowed.is_debug_mode() in {True, False}
@@ -117,6 +131,11 @@ def test_what_is_borrowed_is_there():
     assert callable(borrowed.SSLProtocol._do_read__buffered)
     assert "_ssl_writing_paused" in borrowed.SSLProtocol.resume_writing.__code__.co_names
     assert {"WRAPPED", "FLUSHING"} < set(borrowed.SSLProtocolState.__members__)
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, socket.create_connection(listener.getsockname()) as client:
+        fd, peer = borrowed.accept_descriptor(listener)
+        os.close(fd)
+        assert peer == client.getsockname()
     assert set(borrowed.SendfileMode.__members__) == {"UNSUPPORTED", "TRY_NATIVE", "FALLBACK"}
 
 
