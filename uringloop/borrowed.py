@@ -1,12 +1,13 @@
 """Everything that is taken from asyncio without being documented there.
 
-The one place to look when a new Python breaks the loop; tests/test_borrowed.py checks that each name is still
+The one place to look when a new Python breaks the loop; tests/test_architecture.py checks that each name is still
 there and still does what is expected of it. What asyncio exports (`asyncio.Handle`, `asyncio.Transport`, ...) is
 imported where it is used.
 """
 
 import asyncio
 import inspect
+import socket
 from asyncio import (
     base_events,
     constants,
@@ -29,6 +30,9 @@ staggered_race = staggered.staggered_race
 
 ThreadSafeHandle: Any = getattr(events, "_ThreadSafeHandle", asyncio.Handle)
 """What call_soon_threadsafe() returns since Python 3.14: a handle that another thread may cancel."""
+
+accept_descriptor: Callable[[socket.socket], tuple[int, Any]] = socket.socket._accept  # type: ignore[attr-defined]
+"""What socket.accept() is made of: returns a descriptor and the peer's address."""
 
 SSLProtocol: Any = sslproto.SSLProtocol
 """TLS between a transport and a protocol."""

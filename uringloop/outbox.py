@@ -8,7 +8,7 @@ senders before anything else of the turn is dispatched. All others are done then
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
 from typing import TYPE_CHECKING, Protocol
 
 from ._engine import ffi, lib
@@ -23,8 +23,8 @@ _COPIED_SIZE = 2 * 1024  # bytes; to copy so much costs less than a call of the 
 class Sender(Protocol):
     """Who has something to send."""
 
-    fileno: Callable[[], int]
-    """Of its socket, which somebody may have closed: the number may be that of another one now."""
+    sock: socket.socket
+    """Somebody may have closed it: the number it had may be that of another one now."""
 
     def refused(self, data: bytes, result: int) -> None:
         """Take back data of which only `result` bytes were sent; if that is negative, none for this error."""
@@ -71,7 +71,7 @@ class Outbox:
                 sender.refused(data, result)
 
     def _stage(self) -> None:
-        fds = [sender.fileno() for sender in self.staged]
+        fds = [sender.sock.fileno() for sender in self.staged]
         datas = list(self.staged.values())
         sizes = list(map(len, datas))
         if sum(sizes) <= _COPIED_SIZE * len(sizes):

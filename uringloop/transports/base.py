@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import socket
 import warnings
@@ -24,11 +23,31 @@ class DescriptorTransport(asyncio.BaseTransport):
     A subclass provides `_release_operations()`, which takes back what it has in flight, and `_close_file()`.
     """
 
+    # There may be very many transports. Attributes of a user's own are possible, as with asyncio's.
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_closing",
+        "_context",
+        "_fd",
+        "_loop",
+        "_lost",
+        "_open",
+        "_proactor",
+        "_protocol",
+        "_reference",
+    )  # fmt: skip
+
     _exclusive = True
     """Whether the loop refuses other uses of the descriptor."""
 
-    def __init__(self, loop: Watchers, fd: int, protocol: asyncio.BaseProtocol, extra: dict[str, Any]) -> None:
-        super().__init__(extra)
+    _extra: dict[str, Any] | None
+
+    def __init__(
+        self, loop: Watchers, fd: int, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None
+    ) -> None:
+        """`extra` is what get_extra_info() knows, or None for a transport that tells only when it is asked."""
+        self._extra = extra
         self._loop = loop
         self._proactor = loop._proactor
         self._fd = fd
@@ -37,8 +56,9 @@ class DescriptorTransport(asyncio.BaseTransport):
         self._closing = False
         self._lost = 0  # not 0: the end is scheduled; counts the writes since
         self._open = True
+        self._reference: weakref.ref[Any] = weakref.ref(self)
         if self._exclusive:
-            loop._transports[fd] = weakref.ref(self)
+            loop._transports[fd] = self._reference
 
     def __repr__(self) -> str:
         state = "closed" if not self._open else "closing" if self._closing else "open"
@@ -141,11 +161,18 @@ def wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def describe_socket(sock: socket.socket) -> dict[str, Any]:
-    """Return what get_extra_info() knows; without an address that the socket does not have (any more)."""
-    extra: dict[str, Any] = {"socket": TransportSocket(sock), "sockname": None, "peername": None}
-    with contextlib.suppress(OSError):
-        extra["sockname"] = sock.getsockname()
-    with contextlib.suppress(OSError):
-        extra["peername"] = sock.getpeername()
-    return extra
+def describe_socket(sock: socket.socket, peer: Any) -> dict[str, Any]:
+    """Return what get_extra_info() knows of a socket with this peer."""
+    try:
+        address = sock.getsockname()
+    except OSError:
+        address = None
+    return {"socket": TransportSocket(sock), "sockname": address, "peername": peer}
+
+
+def peer_of(sock: socket.socket) -> Any:
+    """Return the address of the socket's peer; None if it has none, or none any more."""
+    try:
+        return sock.getpeername()
+    except OSError:
+        return None

@@ -7,7 +7,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .base import describe_socket
+from .base import describe_socket, peer_of
 from .datagram_reader import DatagramReader
 from .datagram_writer import DatagramWriter
 from .outgoing import snapshot
@@ -38,11 +38,12 @@ class DatagramTransport(BufferingTransport, asyncio.Transport, asyncio.DatagramT
         waiter: asyncio.Future[None] | None = None,
     ) -> None:
         """`address`, if not None, is the only one to send to; `waiter` is set when the protocol has been told."""
-        super().__init__(loop, sock.fileno(), protocol, describe_socket(sock))
+        peer = peer_of(sock)
+        super().__init__(loop, sock.fileno(), protocol, describe_socket(sock, peer))
         self._sock = sock
         self._address = address
         self._reader = DatagramReader(self, sock)
-        self._writer = DatagramWriter(self, sock, self.get_extra_info("peername"))
+        self._writer = DatagramWriter(self, sock, peer)
         self._paused = False
         self._begin(self._start_reading, waiter)
 

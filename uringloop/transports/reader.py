@@ -48,14 +48,15 @@ class Reader(Receive):
         self._transport = transport
         self._sock = sock
         self._proactor = transport._proactor
-        self._run = transport._context.run
+        self._context = transport._context
         self._may_multishot = may_multishot
         self._flowing = False  # neither paused nor ended, and nothing held
         self._is_plain = False  # flowing to a Protocol's data_received(), and no other form is due
         self._paused = False
         self._ended = False
         self._before = before
-        self._held: deque[bytes | int] = deque()  # arrivals; a number, the last, is a result with no bytes
+        # Arrivals; a number, the last, is a result with no bytes. An empty deque is larger than all the rest.
+        self._held: deque[bytes | int] | None = None
         self._protocol = transport._protocol
         self._buffered = isinstance(transport._protocol, asyncio.BufferedProtocol)
         self._watching = False
@@ -79,7 +80,7 @@ class Reader(Receive):
             if not before.retired():
                 self._transport._loop.call_soon(self.start)
                 return
-            self._held.extend(before.take_held())
+            self._held = deque(before.take_held())
             self._before = None
         self._deliver_held()
 
@@ -110,7 +111,7 @@ class Reader(Receive):
         """Drop what was held, and end."""
         self._ended = True
         self._set_flowing(False)
-        self._held.clear()
+        self._held = None
         self._proactor.cancel(self)
 
     # The kernel's side
@@ -125,7 +126,7 @@ class Reader(Receive):
         """Deliver an arrival, or hold it."""
         if self._is_plain:  # the usual case: what _take() does, without the calls
             try:
-                self._run(self._protocol.data_received, data)
+                self._context.run(self._protocol.data_received, data)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
@@ -143,17 +144,23 @@ class Reader(Receive):
         elif result > 0:
             self._take(self.read(result, flags))
         elif result not in _NO_ERROR and not self._ended:
-            self._held.append(result)
             if self._flowing:
-                self._deliver_held()
+                self._end(result)
+            else:
+                self._hold(result)
         self._arm()
 
     def _take(self, data: bytes) -> None:
         if self._flowing:
             self._deliver(data)
         elif not self._ended:
-            self._held.append(data)
+            self._hold(data)
         self._adapt(len(data))
+
+    def _hold(self, item: bytes | int) -> None:
+        if self._held is None:
+            self._held = deque()
+        self._held.append(item)
 
     def _arm(self) -> None:
         if self._paused or self._ended or self._held or self._proactor.is_in_flight(self):
@@ -194,7 +201,7 @@ class Reader(Receive):
             self._feed(data)
             return
         try:
-            self._run(self._protocol.data_received, data)
+            self._context.run(self._protocol.data_received, data)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -250,7 +257,7 @@ class Reader(Receive):
         """Return the BufferedProtocol's buffer, or None if it has none, which ends the transport."""
         transport = self._transport
         try:
-            buffer = self._run(self._protocol.get_buffer, -1)
+            buffer = self._context.run(self._protocol.get_buffer, -1)
             if not len(buffer):
                 raise RuntimeError("get_buffer() returned an empty buffer")
         except (SystemExit, KeyboardInterrupt):
@@ -262,6 +269,7 @@ class Reader(Receive):
 
     def _end(self, result: int) -> None:
         self._ended = True
+        self._set_flowing(False)
         transport = self._transport
         if result != _END_OF_STREAM:
             transport._fatal_error(os_error(result), "Fatal read error on socket transport")

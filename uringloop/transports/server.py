@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from ..borrowed import TransportSocket
-from ..lanes import adopt_descriptor
+from ..borrowed import TransportSocket, accept_descriptor
 from ..operations.accept import Accept
 from ..operations.base import os_error
 
 if TYPE_CHECKING:
     from ..sockets import Sockets
+    from .base import DescriptorTransport
 
 ACCEPT_RETRY_DELAY = 1.0
 """Seconds that a listener waits when the system has no descriptor or memory left for a connection."""
@@ -42,6 +42,7 @@ class _Listener(Accept):
         self._stopped = False
         self._context = copy_context()
         self.sock = sock
+        self._kind = sock.family, sock.type, sock.proto  # to ask a socket for these takes long
 
     def listen(self, backlog: int) -> None:
         """Begin to listen and accept.
@@ -75,7 +76,7 @@ class _Listener(Accept):
             return
         self.start()  # first: an exception out of what follows must not be the end of it
         if result >= 0:
-            self._hand_over(adopt_descriptor(self.sock, result))
+            self._hand_over(result)
             self._take_those_waiting()
 
     def _take_those_waiting(self) -> None:
@@ -84,13 +85,14 @@ class _Listener(Accept):
             if self._stopped:
                 break
             try:
-                connection, _ = self.sock.accept()
+                fd, _ = accept_descriptor(self.sock)
             except OSError:  # none is left; whatever else it is, the accept in flight will be told as well
                 break
-            connection.setblocking(False)
-            self._hand_over(connection)
+            self._hand_over(fd)
 
-    def _hand_over(self, connection: socket.socket) -> None:
+    def _hand_over(self, fd: int) -> None:
+        connection = socket.socket(*self._kind, fd)
+        connection.setblocking(False)
         self._context.copy().run(self._server._connected, connection, self._server)
 
     def _report(self, error: OSError) -> None:
@@ -120,7 +122,7 @@ class Server(asyncio.AbstractServer):
         self._connected = connected
         self._backlog = backlog
         self._on_close = closed
-        self._clients: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+        self._clients: set[weakref.ref[DescriptorTransport]] = set()
         self._waiters: list[asyncio.Future[None]] | None = []
         self._serving = False
         self._serving_forever: asyncio.Future[None] | None = None
@@ -191,12 +193,12 @@ class Server(asyncio.AbstractServer):
 
     def close_clients(self) -> None:
         """Close all connections."""
-        for transport in self._clients.copy():
+        for transport in self._transports():
             transport.close()
 
     def abort_clients(self) -> None:
         """Abort all connections."""
-        for transport in self._clients.copy():
+        for transport in self._transports():
             transport.abort()
 
     async def wait_closed(self) -> None:
@@ -210,10 +212,14 @@ class Server(asyncio.AbstractServer):
         self._waiters.append(waiter)
         await waiter
 
-    def _attach(self, transport: asyncio.Transport) -> None:
+    def _transports(self) -> list[DescriptorTransport]:
+        """Return those of the connections; one that nobody refers to any more ends by itself."""
+        return [transport for reference in self._clients if (transport := reference())]
+
+    def _attach(self, transport: weakref.ref[DescriptorTransport]) -> None:
         self._clients.add(transport)
 
-    def _detach(self, transport: asyncio.Transport) -> None:
+    def _detach(self, transport: weakref.ref[DescriptorTransport]) -> None:
         self._clients.discard(transport)
         self._wake_if_over()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..borrowed import SendfileMode
-from .base import describe_socket
+from .base import describe_socket, peer_of
 from .outgoing import snapshot
 from .reader import Reader
 from .writer import Writer
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from .server import Server
 
 _WRITELINES = "writelines" if sys.version_info >= (3, 12) else "write"  # what asyncio calls it in its complaint
+
+
+_family_of = socket.SocketType.family.__get__
+"""Of a socket, as a number: to make one of Python's enumeration of it takes longer than all the rest."""
 
 
 class _Gone:
@@ -34,6 +38,8 @@ _GONE: Any = _Gone()
 
 class StreamTransport(WritingTransport, asyncio.Transport):
     """A connection; see the Python documentation of asyncio.Transport."""
+
+    __slots__ = ("_peer", "_reader", "_server", "_sock", "_writer")
 
     _start_tls_compatible = True
     _sendfile_compatible = SendfileMode.TRY_NATIVE
@@ -50,18 +56,25 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         server: Server | None = None,
     ) -> None:
         """`waiter` is set when the protocol has been told of the connection; `server` counts its connections."""
-        super().__init__(loop, sock.fileno(), protocol, describe_socket(sock))
+        super().__init__(loop, sock.fileno(), protocol, None)
         self._sock = sock
+        self._peer = peer_of(sock)
         self._server = server
-        internet = sock.family in (socket.AF_INET, socket.AF_INET6)
-        if internet and sock.proto in (0, socket.IPPROTO_TCP):
+        family = _family_of(sock)
+        if family in (socket.AF_INET, socket.AF_INET6) and sock.proto in (0, socket.IPPROTO_TCP):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        may_multishot = self._proactor.ring.may_multishot(sock.family)
+        may_multishot = self._proactor.ring.may_multishot(family)
         self._reader = Reader(self, sock, may_multishot, before=loop._receives.find(sock))
         self._writer = Writer(self, sock)
         if server is not None:
-            server._attach(self)
+            server._attach(self._reference)
         self._begin(self._reader.start, waiter)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return the `socket`, the `sockname` or the `peername`, or the default."""
+        if self._extra is None:
+            self._extra = describe_socket(self._sock, self._peer)
+        return self._extra.get(name, default)
 
     # Receiving
 
@@ -144,10 +157,11 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         self._writer.drop()
 
     def _close_file(self) -> None:
+        self.get_extra_info("sockname")  # which the socket does not know any more when it is closed
         self._sock.close()
         self._reader.set_protocol(None)
         # No reference cycle: the garbage collector may be late, and the protocol hold much.
         self._reader._transport = self._writer._transport = _GONE
         server, self._server = self._server, None
         if server is not None:
-            server._detach(self)
+            server._detach(self._reference)

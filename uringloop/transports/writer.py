@@ -31,8 +31,7 @@ class Writer(Outgoing, Send):
     def __init__(self, transport: StreamTransport, sock: socket.socket) -> None:
         Send.__init__(self, sock.fileno())
         Outgoing.__init__(self, transport, _JOIN_SIZE)
-        self._sock = sock
-        self.fileno = sock.fileno
+        self.sock = sock
         self._proactor = transport._proactor
         self.pending = transport._proactor.outbox.pending
         self._in_flight = False
@@ -114,7 +113,7 @@ class Writer(Outgoing, Send):
         self._ended = True
         self.refuses = True
         if self.idle and not self._queued:
-            self._sock.shutdown(socket.SHUT_WR)
+            self.sock.shutdown(socket.SHUT_WR)
 
     def drop(self) -> None:
         """Forget what was not sent."""
@@ -175,7 +174,7 @@ class Writer(Outgoing, Send):
                 self._transport._finish(None)
         elif self._ended:
             try:
-                self._sock.shutdown(socket.SHUT_WR)
+                self.sock.shutdown(socket.SHUT_WR)
             except OSError as error:
                 self._fail(error)
         else:
@@ -189,7 +188,7 @@ class Writer(Outgoing, Send):
             return
         data = self._take()
         try:
-            count = self._sock.send(data, socket.MSG_DONTWAIT)
+            count = self.sock.send(data, socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             count = 0
         except OSError as error:

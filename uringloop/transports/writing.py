@@ -20,6 +20,8 @@ LOG_THRESHOLD_FOR_CONNLOST_WRITES = 5
 class BufferingTransport(DescriptorTransport):
     """A transport over a descriptor whose writes may have to wait."""
 
+    __slots__ = ()
+
     _writer: FlowControl
 
     _LOST_WRITE: str
@@ -50,6 +52,8 @@ class BufferingTransport(DescriptorTransport):
 
 class WritingTransport(BufferingTransport, asyncio.WriteTransport):
     """A transport over a descriptor that bytes are written to."""
+
+    __slots__ = ()
 
     _writer: Outgoing
 
