@@ -13,6 +13,7 @@ import pytest
 
 import uringloop
 from uringloop import borrowed
+from uringloop._engine import lib
 
 PACKAGE = pathlib.Path(uringloop.__file__).parent
 
@@ -109,14 +110,12 @@ def test_the_engine_stays_small():
 
 
 def test_the_engine_is_typed_as_it_is():
-    from uringloop._engine import lib
-
     stub = ast.parse((PACKAGE / "_engine.pyi").read_text())
     (described,) = (node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == "_Lib")
-    functions = {node.name: len(node.args.posonlyargs) - 1 for node in described.body}
+    functions = {node.name: len(node.args.posonlyargs + node.args.args) - 1 for node in described.body}
     assert functions.keys() == set(dir(lib))
     declared = re.findall(r"(ul_\w+)\(([^)]*)\);", (PACKAGE / "csrc" / "api.h").read_text())
-    assert functions == {name: 0 if parameters == "void" else parameters.count(",") + 1 for name, parameters in declared}
+    assert functions == {name: (values != "void") + values.count(",") for name, values in declared}
 
 
 def test_what_is_borrowed_is_there():
