@@ -10,11 +10,15 @@ _READABLE = (SSLProtocolState.WRAPPED, SSLProtocolState.FLUSHING)
 
 
 class TLSProtocol(SSLProtocol):  # type: ignore[misc]
-    """asyncio's, but for two things.
+    """asyncio's, but for some things.
 
     asyncio reads the second record, and those that follow, into a slice of a BufferedProtocol's buffer, which for a
     bytearray is a copy: they are lost. And it puts off what one buffer does not hold, which is lost if the stream
     ends meanwhile.
+
+    When a stream ends while reading is paused, asyncio flushes what the protocol has yet to get, and shuts down,
+    when reading goes on: even if the protocol has closed and will not, and even if it pauses again before it has
+    all. And a protocol that aborts when it is given what is flushed makes close() fail.
 
     It also takes for a mistake that the transport, which had paused the protocol before start_tls(), resumes it.
     """
@@ -25,6 +29,29 @@ class TLSProtocol(SSLProtocol):  # type: ignore[misc]
             super().resume_writing()
         else:
             self._app_protocol.resume_writing()
+
+    def eof_received(self) -> bool:
+        """Flush, and shut down; keep open while a protocol that has paused reading has yet to get something."""
+        super().eof_received()
+        return bool(self._state == SSLProtocolState.FLUSHING)
+
+    def _start_shutdown(self) -> None:
+        """Close; if the stream has ended, without what a protocol that has paused reading did not get."""
+        if self._state == SSLProtocolState.FLUSHING:
+            self._app_transport._closed = True
+            if self._app_reading_paused:
+                self._do_flush()
+        else:
+            super()._start_shutdown()
+
+    def _do_flush(self) -> None:
+        """Give the protocol what it has yet to get, and shut down; unless it aborts, or pauses without closing."""
+        self._do_read()
+        if self._state != SSLProtocolState.FLUSHING:
+            return
+        if not self._app_reading_paused or self._app_transport.is_closing():
+            self._set_state(SSLProtocolState.SHUTDOWN)
+            self._do_shutdown()
 
     def _do_read__buffered(self) -> None:
         """Read all that has come, one buffer after the other."""
