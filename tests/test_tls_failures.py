@@ -306,6 +306,39 @@ async def test_a_peer_that_never_answers_a_close(loop, sockets, full):
     assert str(protocol.error) == "SSL shutdown timed out"
 
 
+@pytest.mark.uringloop_only("before some 3.14, it waits for ever")
+@pytest.mark.parametrize("half", [False, True], ids=["close_notify", "half-close"])
+async def test_a_peer_that_closes_and_never_reads(loop, sockets, half):
+    ours, theirs = sockets.tcp_pair()
+    shrink(ours, theirs)
+    peer = Peer(theirs)
+    shaking = loop.create_task(peer.handshake())
+    transport, protocol = await loop.connect_accepted_socket(
+        Recorder, ours, ssl=server_context(), ssl_shutdown_timeout=0.1
+    )
+    await shaking
+    transport.write(bytes(3_000_000))
+    began = loop.time()
+    if half:
+        theirs.shutdown(socket.SHUT_WR)
+    else:
+        await peer.say_end()
+    await protocol.ends()
+    assert 0.1 <= loop.time() - began < PROMPTLY
+    assert isinstance(protocol.error, TimeoutError)
+
+
+@pytest.mark.parametrize("recorder", [Recorder, ViewRecorder])
+async def test_what_was_written_before_the_peer_closes_is_sent(loop, sockets, recorder):
+    async with with_peer(sockets, recorder(), server_side=True) as (protocol, peer):
+        protocol.transport.write(pattern(3_000_000))
+        await peer.say_end()
+        await until(lambda: "eof" in protocol.calls)
+        assert await peer.receive(3_000_000) == pattern(3_000_000)
+        await protocol.ends()
+        assert protocol.error is None
+
+
 # streams that break
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
 from ..borrowed import SSLProtocol, SSLProtocolState
@@ -20,8 +21,12 @@ class TLSProtocol(SSLProtocol):  # type: ignore[misc]
     when reading goes on: even if the protocol has closed and will not, and even if it pauses again before it has
     all. And a protocol that aborts when it is given what is flushed makes close() fail.
 
+    Until some 3.14, it gives up no more on a peer that has said that it closes, but does not read what is left.
+
     It also takes for a mistake that the transport, which had paused the protocol before start_tls(), resumes it.
     """
+
+    _shutdown_timeout_handle: asyncio.TimerHandle | None
 
     def resume_writing(self) -> None:
         """Go on to send; or let the protocol go on, if that is who was paused."""
@@ -52,6 +57,14 @@ class TLSProtocol(SSLProtocol):  # type: ignore[misc]
         if not self._app_reading_paused or self._app_transport.is_closing():
             self._set_state(SSLProtocolState.SHUTDOWN)
             self._do_shutdown()
+
+    def _on_shutdown_complete(self, shutdown_exc: BaseException | None) -> None:
+        """Close when everything is sent, for which the peer has as much time as it had to answer."""
+        super()._on_shutdown_complete(shutdown_exc)
+        if shutdown_exc is None and self._shutdown_timeout_handle is None:
+            self._shutdown_timeout_handle = self._loop.call_later(
+                self._ssl_shutdown_timeout, self._check_shutdown_timeout
+            )
 
     def _do_read__buffered(self) -> None:
         """Read all that has come, one buffer after the other."""
