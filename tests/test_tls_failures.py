@@ -11,12 +11,13 @@ import sys
 from asyncio.sslproto import SSLProtocol
 
 import pytest
-from support.checks import descriptors, outcome, turns, until
+from support.checks import descriptors, outcome, stays, turns, until
 from support.protocols import Echo, Recorder
-from support.sockets import read_exactly, read_some, read_to_the_end, reset, shrink
+from support.sockets import pattern, read_exactly, read_some, read_to_the_end, reset, shrink
 from support.tls import (
     NAME,
     Peer,
+    ViewRecorder,
     client_context,
     demanding_context,
     of_version,
@@ -305,6 +306,39 @@ async def test_a_peer_that_never_answers_a_close(loop, sockets, full):
     assert str(protocol.error) == "SSL shutdown timed out"
 
 
+@pytest.mark.uringloop_only("before some 3.14, it waits for ever")
+@pytest.mark.parametrize("half", [False, True], ids=["close_notify", "half-close"])
+async def test_a_peer_that_closes_and_never_reads(loop, sockets, half):
+    ours, theirs = sockets.tcp_pair()
+    shrink(ours, theirs)
+    peer = Peer(theirs)
+    shaking = loop.create_task(peer.handshake())
+    transport, protocol = await loop.connect_accepted_socket(
+        Recorder, ours, ssl=server_context(), ssl_shutdown_timeout=0.1
+    )
+    await shaking
+    transport.write(bytes(3_000_000))
+    began = loop.time()
+    if half:
+        theirs.shutdown(socket.SHUT_WR)
+    else:
+        await peer.say_end()
+    await protocol.ends()
+    assert 0.1 <= loop.time() - began < PROMPTLY
+    assert isinstance(protocol.error, TimeoutError)
+
+
+@pytest.mark.parametrize("recorder", [Recorder, ViewRecorder])
+async def test_what_was_written_before_the_peer_closes_is_sent(loop, sockets, recorder):
+    async with with_peer(sockets, recorder(), server_side=True) as (protocol, peer):
+        protocol.transport.write(pattern(3_000_000))
+        await peer.say_end()
+        await until(lambda: "eof" in protocol.calls)
+        assert await peer.receive(3_000_000) == pattern(3_000_000)
+        await protocol.ends()
+        assert protocol.error is None
+
+
 # streams that break
 
 
@@ -330,6 +364,78 @@ async def test_a_stream_that_ends_in_the_middle_of_a_record(loop, sockets):
         peer.sock.close()
         await protocol.ends()
         assert protocol.calls == ["made", "eof", "lost"]
+
+
+@pytest.mark.uringloop_only("it waits for a pause to end that will not")
+@pytest.mark.parametrize("recorder", [Recorder, ViewRecorder])
+@pytest.mark.parametrize("says_so", [False, True], ids=["end", "close_notify"])
+async def test_a_close_after_the_stream_has_ended_while_reading_was_paused(loop, sockets, recorder, says_so):
+    async with with_peer(sockets, recorder(), server_side=True) as (protocol, peer):
+        protocol.transport.pause_reading()
+        await peer.send(b"too late")
+        await peer.end(says_so)
+        await stays(lambda: protocol.calls == ["made"])
+        protocol.transport.close()
+        await protocol.ends()
+        assert protocol.calls == ["made", "eof", "lost"]
+        assert protocol.error is None
+
+
+@pytest.mark.parametrize("says_so", [False, True], ids=["end", "close_notify"])
+async def test_a_stream_that_ends_while_reading_is_paused(loop, sockets, says_so):
+    async with with_peer(sockets, server_side=True) as (protocol, peer):
+        protocol.transport.pause_reading()
+        await peer.send(b"some")
+        await peer.end(says_so)
+        await stays(lambda: protocol.calls == ["made"])
+        protocol.transport.resume_reading()
+        await protocol.ends()
+        assert protocol.calls == ["made", "data", "eof", "lost"]
+
+
+@pytest.mark.uringloop_only("it shuts down all the same, and the rest is lost")
+@pytest.mark.parametrize("says_so", [False, True], ids=["end", "close_notify"])
+async def test_a_protocol_that_pauses_again_gets_all_of_a_stream_that_has_ended(loop, sockets, says_so):
+    class Pausing(ViewRecorder):
+        def buffer_updated(self, nbytes):
+            super().buffer_updated(nbytes)
+            self.transport.pause_reading()
+            loop.call_later(0.0005, self.transport.resume_reading)
+
+    async with with_peer(sockets, Pausing(100), server_side=True) as (protocol, peer):
+        protocol.transport.pause_reading()
+        await peer.send(pattern(1050))
+        await peer.end(says_so)
+        await stays(lambda: protocol.calls == ["made"])
+        protocol.transport.resume_reading()
+        await protocol.ends()
+        assert protocol.data == pattern(1050)
+        assert protocol.calls == ["made", "data", "eof", "lost"]
+
+
+@pytest.mark.uringloop_only("it fails in close(), or when the stream ends")
+@pytest.mark.parametrize("recorder", [Recorder, ViewRecorder])
+@pytest.mark.parametrize("way", ["close", "end"])
+async def test_an_abort_on_what_came_before_the_end(loop, sockets, recorder, way):
+    class Aborting(recorder):
+        def note(self, call):
+            super().note(call)
+            if call == "data":
+                self.transport.abort()
+
+    async with with_peer(sockets, Aborting(), server_side=True) as (protocol, peer):
+        transport = protocol.transport
+        transport.pause_reading()
+        await peer.send(b"some")
+        if way == "end":
+            await peer.end(False)
+        await stays(lambda: protocol.calls == ["made"])
+        transport.resume_reading()
+        if way == "close":
+            transport.close()
+        await protocol.ends()
+        assert protocol.calls == ["made", "data", "lost"]
+        assert protocol.error is None
 
 
 async def test_garbage_in_the_stream(loop, sockets, caplog):

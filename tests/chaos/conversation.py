@@ -24,9 +24,6 @@ PATIENCE = 100.0
 _TOTALS = (0, 1, 1000, 30_000, 200_000, 1_000_000)
 _BUFFERS = (None, None, 1, 10_000, 100_000)
 _KINDS = (ProtocolEnd, BufferedEnd, StreamEnd, SocketEnd)
-TLS_SHARE = 0.25
-"""Of the conversations."""
-
 _KINDS_WITH_TLS = (ProtocolEnd, BufferedEnd, StreamEnd)
 _ACCEPTABLE = (OSError, EOFError, DisturbedError)
 """How an end may fail if one of them disturbs the conversation."""
@@ -48,7 +45,7 @@ class Plan:
     def made(cls, seed: str, loses: bool) -> Plan:
         """Decide; `loses` tells that the loop does not keep all that uringloop promises (see the README)."""
         rng = random.Random(seed)
-        tls = rng.random() < TLS_SHARE
+        tls = rng.random() < 0.25
         kinds = _KINDS_WITH_TLS if tls else _KINDS
         if tls and loses:
             kinds = tuple(kind for kind in kinds if kind is not BufferedEnd)

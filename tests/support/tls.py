@@ -179,6 +179,18 @@ class Peer:
         """Send a close_notify and wait for the other's."""
         await self._do(self.tls.unwrap)
 
+    async def end(self, says_so: bool) -> None:
+        """Close at once, with a close_notify or without."""
+        if says_so:
+            await self.say_end()
+        self.sock.close()
+
+    async def say_end(self) -> None:
+        """Send a close_notify, and do not wait for the other's."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        await self._flush()
+
     def first_flight(self) -> bytes:
         """Begin the handshake as a client; return the ClientHello, for the test to send."""
         with contextlib.suppress(ssl.SSLWantReadError):
