@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import uringloop
 
 CANCELS = int(os.environ.get("CANCELS") or 20_000)
-"""How many receives to cancel: a million take some minutes."""
+"""How many receives to cancel: a million take a minute."""
 
 _SIZE = st.sampled_from([1, 10, 1000, 70_000])
 _NUMBER = st.integers(0, 5)

@@ -16,7 +16,8 @@ import pytest
 from support.checks import PATIENCE, SLOWNESS, outcome, turns, until
 from support.children import child
 from support.protocols import Recorder
-from support.sockets import pattern, refused_address
+from support.running import in_thread
+from support.sockets import SocketMaker, pattern, refused_address
 
 # Too little room in the ring and its pool
 
@@ -35,11 +36,16 @@ def many_descriptors(count):
 
 
 class Echo(asyncio.Protocol):
+    lost = False
+
     def connection_made(self, transport):
         self.transport = transport
 
     def data_received(self, data):
         self.transport.write(data)
+
+    def connection_lost(self, error):
+        self.lost = True
 
 
 @pytest.mark.parametrize(("name", "value"), [("SIZES", ((4, 8),)), ("POOL_BUFFERS", 4)])
@@ -58,14 +64,112 @@ def test_many_connections_share_too_little(make_loop, monkeypatch, name, value):
         await writer.wait_closed()
 
     async def main():
-        server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=500)
+        echoes = []
+
+        def new_echo():
+            echoes.append(Echo())
+            return echoes[-1]
+
+        server = await loop.create_server(new_echo, "127.0.0.1", 0, backlog=500)
         address = server.sockets[0].getsockname()
         await asyncio.wait_for(asyncio.gather(*(talk(address) for _ in range(200))), 30 * SLOWNESS)
         server.close()
         await server.wait_closed()
+        await until(lambda: all(echo.lost for echo in echoes))  # which Python 3.11's servers do not wait for
 
     with many_descriptors(1000):
         loop.run_until_complete(main())
+
+
+@pytest.fixture
+def pairs(make_loop, monkeypatch):
+    """A hundred pairs of TCP sockets; loops that are made now have four pool buffers."""
+    monkeypatch.setattr("uringloop.ring.POOL_BUFFERS", 4)
+    with SocketMaker() as maker:
+        yield [maker.tcp_pair() for _ in range(100)]
+
+
+async def exhaust(pairs):
+    """Have most receives, which have begun, wait for a pool buffer."""
+    await turns(2)
+    for _, theirs in pairs:
+        theirs.send(b"hello")
+    await turns(2)
+
+
+async def connect(pairs):
+    """Begin to receive by transports; return their protocols."""
+    loop = asyncio.get_running_loop()
+    return [(await loop.create_connection(Recorder, sock=ours))[1] for ours, _ in pairs]
+
+
+@pytest.mark.uringloop_only("asyncio's loop has no pool")
+@pytest.mark.parametrize("way", ["transport", "sock_recv"])
+def test_who_waits_for_the_pool_is_not_refused_again_and_again(make_loop, pairs, monkeypatch, way):
+    loop = make_loop()
+    submit = loop._proactor.submit
+    submitted = []
+
+    def count_and_submit(operation):
+        submitted.append(operation)
+        submit(operation)
+
+    async def main():
+        protocols = await connect(pairs) if way == "transport" else []
+        receiving = [protocol.receives(5) for protocol in protocols]
+        receiving = receiving or [loop.create_task(loop.sock_recv(ours, 100)) for ours, _ in pairs]
+        await turns(2)
+        monkeypatch.setattr(loop._proactor, "submit", count_and_submit)
+        await exhaust(pairs)
+        assert await asyncio.gather(*receiving) == [b"hello"] * 100
+        for protocol in protocols:
+            protocol.transport.close()
+            await protocol.ends()
+
+    loop.run_until_complete(main())
+    assert len(submitted) == 100 - 4  # each of those that were refused, once
+
+
+@pytest.mark.uringloop_only("asyncio's loop loses what has come for a cancelled call")
+def test_calls_that_wait_for_the_pool_are_cancelled_and_others_begin(make_loop, pairs):
+    loop = make_loop()
+
+    async def main():
+        first = [loop.create_task(loop.sock_recv(ours, 100)) for ours, _ in pairs]
+        await exhaust(pairs)
+        for task in first[50:]:
+            task.cancel()
+        second = [loop.create_task(loop.sock_recv(ours, 100)) for ours, _ in pairs[50:]]
+        assert await asyncio.gather(*first[:50], *second) == [b"hello"] * 100
+
+    loop.run_until_complete(main())
+
+
+def test_transports_that_wait_for_the_pool_are_paused_closed_and_moved(make_loop, pairs):
+    """Half of them are paused for a while, and others closed; the loop goes on in another thread."""
+    loop = make_loop()
+    paused, closed = slice(40, 80), slice(80, 100)
+
+    async def begin():
+        protocols = await connect(pairs)
+        await exhaust(pairs)
+        for protocol in protocols[paused]:
+            protocol.transport.pause_reading()
+        for protocol in protocols[closed]:
+            protocol.transport.close()
+        return protocols
+
+    async def go_on(protocols):
+        for protocol in protocols[paused]:
+            protocol.transport.resume_reading()
+        for protocol in protocols[:80]:
+            assert await protocol.receives(5) == b"hello"
+            protocol.transport.close()
+        for protocol in protocols:
+            await protocol.ends()
+
+    protocols = loop.run_until_complete(begin())
+    in_thread(loop.run_until_complete, go_on(protocols))
 
 
 def test_thousands_of_operations_go_through_a_few_entries(make_loop, monkeypatch):

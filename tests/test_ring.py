@@ -467,8 +467,9 @@ def test_a_restricted_ring_opens_no_file(ring, restricted):
 def test_a_restricted_ring_registers_nothing_else(ring, restricted):
     (fd,) = ring_descriptors()
     libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.syscall(SYS_IO_URING_REGISTER, fd, IORING_REGISTER_EVENTFD, None, 1) == -1
-    assert ctypes.get_errno() == (errno.EACCES if restricted else errno.EFAULT)
+    none = ctypes.c_int(-1)
+    assert libc.syscall(SYS_IO_URING_REGISTER, fd, IORING_REGISTER_EVENTFD, ctypes.byref(none), 1) == -1
+    assert ctypes.get_errno() == (errno.EACCES if restricted else errno.EBADF)
 
 
 def test_a_loop_outlives_a_filter_against_new_rings():

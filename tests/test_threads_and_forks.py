@@ -23,7 +23,7 @@ from support.checks import forget
 import uringloop
 
 CALLS = int(os.environ.get("CALLS") or 200_000)
-"""How many calls are made from other threads: ten million take some minutes."""
+"""How many calls are made from other threads: ten million take half a minute."""
 
 
 def in_thread(function, *args):

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ._engine import ffi, lib
 from .operations.accept import Accept
 from .operations.base import CANCELED, TRY_AGAIN, Operation, os_error
-from .operations.receive import BUFFER_SHIFT, Receive, uninitialized_memory
+from .operations.receive import BUFFER_SHIFT, NO_BUFFER, Receive, uninitialized_memory
 from .operations.send import Send
 from .ring import POOL_BUFFER_SIZE
 
@@ -282,6 +282,9 @@ class ReceiveLane(Lane, Receive):
 
     def _answer_call(self, result: int, flags: int) -> None:
         """Settle the call, or submit it again."""
+        if result == NO_BUFFER:
+            self._proactor.submit_later(self._go_on)
+            return
         if result in TRY_AGAIN:
             self._submit_again()
             return
@@ -326,6 +329,10 @@ class ReceiveLane(Lane, Receive):
         if len(item) > size:
             self._held.appendleft(item[size:])
         return item[:size]
+
+    def _go_on(self) -> None:
+        if self._awaited and not self._proactor.is_in_flight(self):  # else the call was given up meanwhile
+            self._submit_again()
 
     def _let_go(self) -> None:
         self.memory = None

@@ -7,6 +7,7 @@ the kernel may touch; nothing of it is freed, used again or closed before.
 
 import functools
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from .operations.base import CANCELED, F_MORE, Operation
@@ -29,6 +30,7 @@ class Proactor:
         self.outbox = Outbox(self._engine)
         self._operations: dict[int, Operation] = {}
         self._cancelling: set[int] = set()
+        self._later: deque[Callable[[], None]] = deque()
         self._turns = 0
         self._expectant = True
         self._arrivals: Iterator[Arrival] = iter(())
@@ -44,6 +46,14 @@ class Proactor:
         if ticket < 0:
             raise MemoryError
         self._operations[operation.key] = operation
+
+    def submit_later(self, submit: Callable[[], None]) -> None:
+        """Have a receive that found no pool buffer submitted again, by this function, when it is its turn.
+
+        In each turn so many are as there are buffers. More would be refused again, turn after turn, at a cost that
+        grows with the square of the connections that are busy at a time.
+        """
+        self._later.append(submit)
 
     def cancel(self, operation: Operation) -> bool:
         """Cancel the operation if it is in flight.
@@ -73,6 +83,10 @@ class Proactor:
 
     def turn(self, timeout: float) -> None:
         """Submit, wait up to timeout seconds (negative: without a limit), and dispatch what has completed."""
+        if self._later:
+            timeout = 0.0
+            for _ in range(min(len(self._later), self.ring.pool_buffers)):
+                self._later.popleft()()
         outbox = self.outbox
         if outbox.pending:
             outbox.stage()
@@ -163,6 +177,7 @@ class Proactor:
             self._drain()
         self.ring.close()
         self._operations.clear()
+        self._later.clear()
         self.outbox.pending.clear()
 
     def _drain(self) -> None:

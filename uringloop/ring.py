@@ -62,6 +62,7 @@ class Ring:
             self.features.pool = False
         self._arrivals = lib.ul_arrivals(self.engine)
         self._open()
+        self.pool_buffers = POOL_BUFFERS
         self.pool = ffi.buffer(lib.ul_pool_memory(self.engine), POOL_BUFFERS * POOL_BUFFER_SIZE)
         _rings().add(self)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from .._engine import ffi, lib
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from .._engine import Engine
 
 BUFFER_SHIFT = 16  # the upper half of a completion's flags is the number of its pool buffer
+
+NO_BUFFER = -errno.ENOBUFS
+"""The result of a receive for which something has arrived, while all buffers of the pool were taken."""
 
 uninitialized_memory = ffi.new_allocator(should_clear_after_alloc=False)
 """Allocates as ffi.new() does, without the cost of clearing what the kernel will overwrite."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._engine import lib
 from ..operations.base import CANCELED, TRY_AGAIN, os_error
-from ..operations.receive import Receive, uninitialized_memory
+from ..operations.receive import NO_BUFFER, Receive, uninitialized_memory
 from ..ring import POOL_BUFFER_SIZE
 
 if TYPE_CHECKING:
@@ -143,6 +143,9 @@ class Reader(Receive):
                 self._receive_into_protocol()
         elif result > 0:
             self._take(self.read(result, flags))
+        elif result == NO_BUFFER:
+            self._proactor.submit_later(self._arm)
+            return
         elif result not in _NO_ERROR and not self._ended:
             if self._flowing:
                 self._end(result)
