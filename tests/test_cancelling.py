@@ -23,6 +23,7 @@ from support.children import run
 from support.protocols import Recorder, dropped
 from support.sockets import (
     fill,
+    free_port,
     pattern,
     read_exactly,
     read_some,
@@ -726,7 +727,7 @@ def one_who_waits(loop, sock):
 
 @pytest.mark.parametrize("make", ["listener", "udp"])
 async def test_the_port_is_free_once_a_cancelled_socket_is_closed(loop, sockets, make):
-    sock = getattr(sockets, make)()
+    sock = getattr(sockets, make)(port=free_port())
     address = sock.getsockname()
     task = loop.create_task(one_who_waits(loop, sock))
     await asyncio.sleep(0.002)
