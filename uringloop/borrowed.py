@@ -1,6 +1,6 @@
 """Everything that is taken from asyncio without being documented there.
 
-The one place to look when a new Python breaks the loop; tests/test_borrowed.py checks that each name is still
+The one place to look when a new Python breaks the loop; tests/test_architecture.py checks that each name is still
 there and still does what is expected of it. What asyncio exports (`asyncio.Handle`, `asyncio.Transport`, ...) is
 imported where it is used.
 """
