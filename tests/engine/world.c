@@ -133,6 +133,8 @@ void send_byte(int number)
 {
     struct pair *pair = &pairs[number];
     char byte = byte_at(number, pair->sent);
+    struct pollfd room = {.fd = pair->fds[0], .events = POLLOUT}; /* TCP has none before an acknowledgement */
+    CHECK(poll(&room, 1, PATIENCE) == 1);
     CHECK(send(pair->fds[0], &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1);
     pair->sent++;
 }
