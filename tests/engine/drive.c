@@ -29,7 +29,7 @@
 #define FEATURE_NO_IOWAIT (1U << 17)
 #define MOST_TURNS 1000 /* until all that was cancelled has ended, with a ring that has little room */
 #define SIGNAL_INTERVAL 3000 /* us */
-#define OVERTIME 20          /* s */
+#define OVERTIME 90          /* s */
 
 enum kind { NONE, RECV, RECV_POOLED, RECV_MULTISHOT, SEND, POLL, POLL_MULTISHOT, ACCEPT, CONNECT, KINDS };
 
