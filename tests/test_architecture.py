@@ -6,7 +6,6 @@ import os
 import pathlib
 import re
 import socket
-import subprocess
 import sys
 
 import pytest
@@ -93,13 +92,6 @@ def test_one_file_includes_liburing():
         path.name for path in csrc.iterdir() if path.suffix in {".c", ".h"} and "liburing.h" in path.read_text()
     ]
     assert including == ["engine.h"]
-
-
-def test_the_engine_compiles_without_a_warning(tmp_path):
-    for source in (PACKAGE / "csrc").glob("*.c"):
-        command = ["cc", "-c", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", str(source), "-o"]
-        completed = subprocess.run([*command, str(tmp_path / "out.o")], capture_output=True, text=True)
-        assert completed.returncode == 0, completed.stderr
 
 
 def test_the_engine_stays_small():

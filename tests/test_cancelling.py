@@ -23,6 +23,7 @@ from support.children import run
 from support.protocols import Recorder, dropped
 from support.sockets import (
     fill,
+    free_port,
     pattern,
     read_exactly,
     read_some,
@@ -113,7 +114,6 @@ async def test_a_receive_cancelled_at_any_moment_loses_no_datagram(loop, sockets
         assert [await receive(loop, ours) for _ in expected] == expected
 
 
-@loses
 @any_receive
 async def test_data_and_cancelling_in_one_callback_lose_nothing(loop, sockets, receive):
     ours, theirs = sockets.tcp_pair()
@@ -236,7 +236,6 @@ async def test_what_came_first_is_received_first(loop, sockets):
         assert received == b"abcdefghi"
 
 
-@loses
 async def test_a_cancelled_receive_gives_way_to_the_next_in_line(loop, sockets):
     ours, theirs = sockets.tcp_pair()
     for before, between in MOMENTS:
@@ -522,7 +521,6 @@ async def test_an_accept_cancelled_at_any_moment_loses_no_connection(loop, socke
         server.close()
 
 
-@pytest.mark.uringloop_only("asyncio forgets the first of two that wait on one socket")
 async def test_a_cancelled_accept_gives_way_to_the_next_in_line(loop, sockets):
     listener = sockets.listener()
     for before, between in MOMENTS:
@@ -571,7 +569,6 @@ async def test_accepting_a_short_while_again_and_again_loses_no_connection(loop,
     assert timeouts  # or nothing was tried
 
 
-@loses
 async def test_a_connection_that_nobody_takes_is_closed_with_the_loop(loop, sockets):
     """The fixture finds what is left open."""
     listener = sockets.listener()
@@ -650,7 +647,6 @@ async def test_a_sendall_cancelled_in_line_lets_nobody_past(loop, sockets):
     await asyncio.gather(sends[0], sends[2])
 
 
-@pytest.mark.uringloop_only("in asyncio's loop a second sendall displaces the first")
 @pytest.mark.parametrize("wait", range(5))
 async def test_after_a_sendall_cancelled_at_its_end_the_next_is_sent_once(loop, sockets, wait):
     ours, theirs = sockets.tcp_pair()
@@ -726,7 +722,7 @@ def one_who_waits(loop, sock):
 
 @pytest.mark.parametrize("make", ["listener", "udp"])
 async def test_the_port_is_free_once_a_cancelled_socket_is_closed(loop, sockets, make):
-    sock = getattr(sockets, make)()
+    sock = getattr(sockets, make)(port=free_port())
     address = sock.getsockname()
     task = loop.create_task(one_who_waits(loop, sock))
     await asyncio.sleep(0.002)

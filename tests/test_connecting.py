@@ -11,7 +11,7 @@ import weakref
 import pytest
 from support.checks import outcome, turns, until
 from support.protocols import Recorder, closed, dropped
-from support.sockets import INTERNET, read_exactly, refused_address, sees_the_end
+from support.sockets import INTERNET, free_port, read_exactly, sees_the_end
 
 families = pytest.mark.parametrize("family", INTERNET)
 
@@ -132,7 +132,7 @@ async def test_a_unix_socket_can_be_handed_over(loop, sockets):
 
 async def test_a_connection_can_have_a_local_address(loop, sockets):
     listener = sockets.listener()
-    address = refused_address()
+    address = ("127.0.0.1", free_port())
     transport, protocol = await loop.create_connection(Recorder, *listener.getsockname(), local_addr=address)
     assert transport.get_extra_info("sockname") == address
     await works(sockets, listener, transport, protocol)
@@ -158,18 +158,18 @@ async def test_a_local_address_in_use_is_an_error_that_names_it(loop, sockets):
 
 
 @families
-async def test_a_refused_connection_names_the_address(loop, family):
-    address = refused_address(family)
+async def test_a_refused_connection_names_the_address(loop, sockets, family):
+    address = sockets.refused_address(family)
     with pytest.raises(ConnectionRefusedError) as caught:
         await loop.create_connection(Recorder, *address[:2])
     assert str(caught.value) == f"[Errno 111] Connect call failed {address}"
 
 
-async def test_a_refusal_that_was_caught_is_gone_without_a_garbage_collection(loop, no_collection):
+async def test_a_refusal_that_was_caught_is_gone_without_a_garbage_collection(loop, sockets, no_collection):
     async def refused():
         witness = Recorder()  # the error's traceback refers to this frame, and so to this
         with contextlib.suppress(ConnectionRefusedError):
-            await loop.create_connection(Recorder, *refused_address())
+            await loop.create_connection(Recorder, *sockets.refused_address())
         return weakref.ref(witness)
 
     witness = await refused()
@@ -238,14 +238,15 @@ async def test_a_factory_that_fails_costs_a_given_socket_since_3_14(loop, socket
 
 async def test_the_next_address_is_tried_when_one_refuses(loop, sockets, names):
     listener = sockets.listener()
-    names.add("several.test", refused_address(), refused_address(socket.AF_INET6), listener.getsockname())
+    refused = sockets.refused_address(), sockets.refused_address(socket.AF_INET6)
+    names.add("several.test", *refused, listener.getsockname())
     transport, protocol = await loop.create_connection(Recorder, "several.test", 80)
     assert transport.get_extra_info("peername") == listener.getsockname()
     await works(sockets, listener, transport, protocol)
 
 
-async def test_when_all_addresses_refuse_the_error_names_them_all(loop, names):
-    addresses = [refused_address(), refused_address(socket.AF_INET6)]
+async def test_when_all_addresses_refuse_the_error_names_them_all(loop, sockets, names):
+    addresses = [sockets.refused_address(), sockets.refused_address(socket.AF_INET6)]
     names.add("refused.test", *addresses)
     with pytest.raises(OSError, match=r"^Multiple exceptions: ") as caught:
         await loop.create_connection(Recorder, "refused.test", 80)
@@ -253,8 +254,8 @@ async def test_when_all_addresses_refuse_the_error_names_them_all(loop, names):
     assert all(str(address) in str(caught.value) for address in addresses)
 
 
-async def test_when_all_errors_say_the_same_one_is_raised(loop, names):
-    address = refused_address()
+async def test_when_all_errors_say_the_same_one_is_raised(loop, sockets, names):
+    address = sockets.refused_address()
     names.add("refused.test", address, address)
     with pytest.raises(ConnectionRefusedError) as caught:
         await loop.create_connection(Recorder, "refused.test", 80)
@@ -262,8 +263,8 @@ async def test_when_all_errors_say_the_same_one_is_raised(loop, names):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="all_errors came with 3.12")
-async def test_all_errors_are_raised_as_a_group_if_wanted(loop, names):
-    names.add("refused.test", refused_address(), refused_address())
+async def test_all_errors_are_raised_as_a_group_if_wanted(loop, sockets, names):
+    names.add("refused.test", sockets.refused_address(), sockets.refused_address())
     with pytest.raises(ExceptionGroup) as caught:
         await loop.create_connection(Recorder, "refused.test", 80, all_errors=True)
     assert caught.value.message == "create_connection failed"
@@ -289,7 +290,7 @@ async def test_a_silent_first_address_delays_no_more_than_wanted(loop, sockets, 
 
 async def test_happy_eyeballs_do_not_wait_after_a_refusal(loop, sockets, names):
     listener = sockets.listener()
-    names.add("eyes.test", refused_address(), listener.getsockname())
+    names.add("eyes.test", sockets.refused_address(), listener.getsockname())
     started = time.monotonic()
     transport, protocol = await loop.create_connection(Recorder, "eyes.test", 80, happy_eyeballs_delay=10)
     assert time.monotonic() - started < 5
@@ -305,8 +306,8 @@ async def test_happy_eyeballs_take_the_first_address_when_it_answers(loop, socke
         listeners[1].accept()
 
 
-async def test_happy_eyeballs_raise_when_all_refuse(loop, names):
-    names.add("eyes.test", refused_address(), refused_address())
+async def test_happy_eyeballs_raise_when_all_refuse(loop, sockets, names):
+    names.add("eyes.test", sockets.refused_address(), sockets.refused_address())
     with pytest.raises(OSError, match=r"^Multiple exceptions: "):
         await loop.create_connection(Recorder, "eyes.test", 80, happy_eyeballs_delay=0.01)
 
@@ -322,7 +323,7 @@ async def test_happy_eyeballs_can_be_cancelled(loop, sockets, names):
 @pytest.mark.parametrize("interleave", [1, 2])
 async def test_addresses_are_interleaved_by_family_if_wanted(loop, sockets, names, interleave):
     four, six = sockets.listener(), sockets.listener(socket.AF_INET6)
-    names.add("mixed.test", refused_address(), four.getsockname(), six.getsockname())
+    names.add("mixed.test", sockets.refused_address(), four.getsockname(), six.getsockname())
     transport, protocol = await loop.create_connection(Recorder, "mixed.test", 80, interleave=interleave)
     winner = six if interleave == 1 else four
     assert transport.get_extra_info("peername") == winner.getsockname()

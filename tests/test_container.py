@@ -43,6 +43,9 @@ def test_it_is_not_without_the_three_calls(tmp_path):
 
 
 def test_what_containers_may_not_do_is_refused():
-    completed = confined(PROFILE, "unshare", "--user", "true")
+    command = ["unshare", "--user", "true"]
+    if subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("this machine refuses it to everybody")
+    completed = confined(PROFILE, *command)
     assert completed.returncode != 0
     assert "not permitted" in completed.stderr

@@ -18,7 +18,7 @@ import pytest
 from support.checks import forget, outcome, stays, turns, until, without_garbage_collector
 from support.kinds import operations_in_flight
 from support.protocols import closed, dropped
-from support.sockets import HOSTS, INTERNET, read_some, refused_address
+from support.sockets import HOSTS, INTERNET, free_port, read_some
 from support.wrong_calls import Bench, Case, check, made_of_a_running_loop, of_cases
 
 families = pytest.mark.parametrize("family", INTERNET)
@@ -511,9 +511,10 @@ async def test_without_any_address_there_is_nobody_to_send_to(loop, reports):
 
 
 @families
-async def test_an_address_where_nobody_listens(loop, family):
+async def test_an_address_where_nobody_listens(loop, sockets, family):
     """The protocol is told, and everything goes on."""
-    async with endpoint(remote_addr=refused_address(family)[:2], **local(family)) as (transport, protocol):
+    nobody = sockets.refused_address(family, socket.SOCK_DGRAM)
+    async with endpoint(remote_addr=nobody[:2], **local(family)) as (transport, protocol):
         for count in (1, 2):
             while len(protocol.errors) < count:
                 transport.sendto(b"hello?")
@@ -766,7 +767,7 @@ async def test_waiting_for_a_stranger_to_read_does_not_keep_the_processor_busy(l
 
 
 async def test_connection_lost_comes_once_and_the_socket_is_closed(loop, sockets):
-    sock = sockets.udp()
+    sock = sockets.udp(port=free_port())
     address = sock.getsockname()
     async with endpoint(sock=sock) as (transport, protocol):
         transport.close()

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 CSRC = HERE.parent / "uringloop" / "csrc"
 SOURCES = sorted(CSRC.glob("*.c"))
+DRIVER = sorted((HERE / "engine").glob("*.c"))
 STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
 SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
@@ -28,20 +30,25 @@ def compile_c(*arguments):
     assert completed.returncode == 0, completed.stderr
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+@pytest.fixture(scope="module")
+def sanitizers(tmp_path_factory):
+    """Skip without them. A program that does nothing tells, since only they can fail it."""
+    program = tmp_path_factory.mktemp("sanitizers") / "nothing"
+    command = ["cc", *SANITIZED, "-x", "c", "-", "-o", program]
+    completed = subprocess.run(command, input="int main(void) { return 0; }", capture_output=True, text=True)
+    if completed.returncode != 0:
+        pytest.skip(f"the compiler has no sanitizers: {completed.stderr}")
+
+
+@pytest.mark.parametrize("source", [*SOURCES, *DRIVER], ids=lambda path: path.name)
 def test_the_compiler_has_nothing_to_warn_of(source, tmp_path):
     compile_c(*STRICT, "-O2", "-c", source, "-o", tmp_path / "object.o")
 
 
-def test_whatever_is_asked_of_it_nothing_is_lost(tmp_path):
+def test_whatever_is_asked_of_it_nothing_is_lost(tmp_path, sanitizers):
     """For URINGLOOP_TESTS_DRIVE seconds, if not 3, under the sanitizers. A failure names the seed to repeat."""
     program = tmp_path / "drive"
-    try:
-        compile_c(*SANITIZED, HERE / "engine" / "drive.c", *SOURCES, "-o", program)
-    except AssertionError as error:
-        if "san" not in str(error):
-            raise
-        pytest.skip("the compiler has no sanitizers")
+    compile_c(*SANITIZED, *DRIVER, *SOURCES, "-o", program)
     seed = str(random.randrange(1_000_000))
     seconds = os.environ.get("URINGLOOP_TESTS_DRIVE", "3")
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
@@ -49,3 +56,10 @@ def test_whatever_is_asked_of_it_nothing_is_lost(tmp_path):
     driven = subprocess.run([program, seed, seconds], env=environment, capture_output=True, text=True)
     assert driven.returncode == 0, driven.stderr
     print(driven.stdout)
+
+
+def test_the_driver_asks_for_everything_that_the_engine_offers():
+    declared = set(re.findall(r"\b(ul_\w+)\(", (CSRC / "api.h").read_text()))
+    driven = (HERE / "engine" / "drive.c").read_text()
+    assert "ul_turn" in declared
+    assert {name for name in declared if f"{name}(" not in driven} == set()

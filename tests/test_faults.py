@@ -17,7 +17,7 @@ from support.checks import PATIENCE, SLOWNESS, outcome, turns, until
 from support.children import child
 from support.protocols import Recorder
 from support.running import in_thread
-from support.sockets import SocketMaker, pattern, refused_address
+from support.sockets import SocketMaker, pattern
 
 # Too little room in the ring and its pool
 
@@ -473,7 +473,8 @@ async def test_a_failing_error_received_is_reported_and_the_endpoint_goes_on(loo
             self.errors += 1
             raise ValueError(exc)
 
-    transport, protocol = await loop.create_datagram_endpoint(Failing, remote_addr=refused_address())
+    nobody = sockets.refused_address(kind=socket.SOCK_DGRAM)
+    transport, protocol = await loop.create_datagram_endpoint(Failing, remote_addr=nobody)
     for count in (1, 2):
         while protocol.errors < count:
             transport.sendto(b"x")

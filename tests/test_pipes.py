@@ -512,7 +512,7 @@ async def test_both_directions_of_a_terminal_are_used(loop, ends):
 async def test_both_directions_of_one_descriptor_are_used(loop, ends):
     pipe, theirs = ends.to_write("unix")
     source = open(pipe.fileno(), "rb", 0, closefd=False)  # noqa: SIM115
-    async with writing(pipe) as (transport, _), reading(source) as (_, received):
+    async with reading(source) as (_, received), writing(pipe) as (transport, _):
         transport.write(b"to")
         assert await in_thread(read_all, theirs, 2) == b"to"
         os.write(theirs, b"fro")

@@ -3,7 +3,10 @@
 import asyncio
 import ctypes
 import errno
+import itertools
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -74,6 +77,23 @@ def test_probe_tells_the_features_of_a_loop():
 def test_each_feature_can_be_switched_off(monkeypatch, name):
     monkeypatch.setenv("URINGLOOP_DISABLE", name)
     assert not uringloop.probe().features[name]
+
+
+SINCE = {
+    "restrictions": (5, 10),
+    "registered_fd": (5, 18),
+    "pool": (5, 19),
+    "multishot_recv": (6, 8),
+    "no_iowait": (6, 15),
+}
+
+
+def test_what_the_kernel_has_is_found(monkeypatch):
+    """A feature that is not found is not tested; some kernels have one earlier."""
+    monkeypatch.delenv("URINGLOOP_DISABLE", raising=False)
+    kernel = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+    found = {name for name, there in uringloop.probe().features.items() if there}
+    assert {name for name, since in SINCE.items() if kernel >= since} <= found
 
 
 def test_an_unknown_feature_is_an_error(monkeypatch):
@@ -197,9 +217,7 @@ def entries(script):
     return between.count("io_uring_enter(")
 
 
-strace = pytest.mark.skipif(
-    subprocess.run(["which", "strace"], capture_output=True).returncode != 0, reason="strace is not installed"
-)
+strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
 
 @strace
@@ -328,10 +346,17 @@ def test_a_change_of_thread_loses_nothing_that_the_queue_has_no_room_for(monkeyp
             sock.close()
 
 
-def test_a_ring_is_abandoned_once():
+@pytest.mark.parametrize(("first", "then"), list(itertools.product(["close", "abandon"], repeat=2)))
+def test_a_ring_is_given_up_once(first, then):
+    """The number of its descriptor may be somebody else's by then."""
+    before = ring_descriptors()
     ring = Ring()
-    ring.close()
-    ring.close()
+    (fd,) = set(ring_descriptors()) - set(before)
+    getattr(ring, first)()
+    assert ring_descriptors() == before
+    os.dup2(0, fd)
+    getattr(ring, then)()
+    os.close(fd)  # it is still there
 
 
 def test_loops_in_threads_do_not_meet():

@@ -8,6 +8,7 @@ import importlib
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 from support.checks import forget, turns, until
@@ -355,9 +356,17 @@ async def test_a_running_loop_cannot_be_closed(loop):
 
 
 def test_closing_drops_what_was_scheduled(loop):
-    loop.call_soon(pytest.fail, "it ran")
-    loop.call_later(0, pytest.fail, "it ran")
+    class Callback:
+        def __call__(self):
+            pytest.fail("it ran")
+
+    callbacks = [Callback(), Callback()]
+    references = [weakref.ref(callback) for callback in callbacks]
+    loop.call_soon(callbacks[0])
+    loop.call_later(0, callbacks[1])
     loop.close()
+    forget(callbacks)
+    assert [reference() for reference in references] == [None, None]
 
 
 def test_a_loop_that_never_ran_can_be_closed(loop):

@@ -20,7 +20,6 @@ from support.sockets import (
     fill,
     pattern,
     read_exactly,
-    refused_address,
     reset,
 )
 
@@ -324,7 +323,7 @@ async def test_connect_to_a_name_that_does_not_exist(loop, sockets):
 
 @families
 async def test_a_refused_connection_names_the_address(loop, sockets, family):
-    address = refused_address(family)
+    address = sockets.refused_address(family)
     with pytest.raises(ConnectionRefusedError) as caught:
         await loop.sock_connect(sockets.new(family), address)
     assert str(caught.value) == f"[Errno 111] Connect call failed {address}"
@@ -445,7 +444,7 @@ async def test_a_datagram_too_large_is_an_error(loop, sockets):
 
 async def test_a_refused_datagram_is_an_error_of_the_next_call(loop, sockets):
     ours = sockets.udp()
-    ours.connect(refused_address())
+    ours.connect(sockets.refused_address(kind=socket.SOCK_DGRAM))
     ours.send(b"hello?")
     with pytest.raises(ConnectionRefusedError):
         await loop.sock_recv(ours, 100)

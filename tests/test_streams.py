@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from support.checks import forget, outcome, turns, until
-from support.sockets import pattern, read_exactly, read_to_the_end, refused_address, reset
+from support.sockets import pattern, read_exactly, read_to_the_end, reset
 from support.tls import client_context, server_context
 
 LARGE = 8_000_000
@@ -283,9 +283,9 @@ async def test_a_read_that_is_cancelled_loses_nothing(loop, sockets):
         assert received == expected
 
 
-async def test_a_connection_that_is_refused(loop, tmp_path):
+async def test_a_connection_that_is_refused(loop, sockets, tmp_path):
     with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_connection(*refused_address())
+        await asyncio.open_connection(*sockets.refused_address())
     with pytest.raises(FileNotFoundError):
         await asyncio.open_unix_connection(str(tmp_path / "none"))
 

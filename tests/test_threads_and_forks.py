@@ -19,6 +19,7 @@ import warnings
 
 import pytest
 from support.checks import forget
+from support.sockets import free_port
 
 import uringloop
 
@@ -500,21 +501,21 @@ def test_children_are_made_while_the_loop_runs_and_has_traffic(loop, method):
 
 def test_a_child_that_outlives_its_parent_keeps_no_port_busy():
     """The child closes the sockets that it inherited, but not the ring, of which it does not know."""
-    script = """
+    port = free_port()
+    script = f"""
     import asyncio, os, socket, sys, time
     import uringloop
 
     async def main():
-        server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+        server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", {port})
         sock = server.sockets[0]
-        port = sock.getsockname()[1]
         await asyncio.sleep(0.01)
         if os.fork() == 0:
             os.close(sock.fileno())
             os.close(1)
             time.sleep(60)
             os._exit(0)
-        print(port, flush=True)
+        print("served", flush=True)
         os._exit(0)
 
     uringloop.run(main())
@@ -527,8 +528,9 @@ def test_a_child_that_outlives_its_parent_keeps_no_port_busy():
     )
     try:
         out, _ = parent.communicate(timeout=30)
+        assert out == "served\n"
         deadline = time.monotonic() + 2  # the kernel frees a dead process's ring, and what it uses, a moment later
-        while not can_listen(int(out)):
+        while not can_listen(port):
             assert time.monotonic() < deadline
             time.sleep(0.001)
     finally:

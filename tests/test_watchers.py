@@ -19,7 +19,7 @@ import pytest
 from support.checks import outcome, stays, turns, until
 from support.protocols import linked
 from support.running import variable
-from support.sockets import STREAMS, fill, read_what_is_there, sees_the_end
+from support.sockets import STREAMS, fill, free_port, read_what_is_there, sees_the_end
 
 streams = pytest.mark.parametrize("stream", STREAMS)
 
@@ -621,8 +621,8 @@ async def test_a_socket_can_be_unwatched_after_it_was_closed(loop, sockets, dire
 
 
 async def test_the_port_is_free_as_soon_as_an_unwatched_listener_is_closed(loop, sockets):
-    listener = sockets.listener()
-    port = listener.getsockname()[1]
+    port = free_port()
+    listener = sockets.listener(port=port)
     for _ in range(3):
         loop.add_reader(listener, print)
         await turns(3)

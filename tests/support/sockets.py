@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -63,9 +64,9 @@ class SocketMaker(contextlib.ExitStack):
             return self.unix_pair()
         return self.tcp_pair(socket.AF_INET6 if stream == "tcp6" else socket.AF_INET)
 
-    def udp(self, family: int = socket.AF_INET) -> socket.socket:
+    def udp(self, family: int = socket.AF_INET, port: int = 0) -> socket.socket:
         sock = self.new(family, socket.SOCK_DGRAM)
-        sock.bind((HOSTS[family], 0))
+        sock.bind((HOSTS[family], port))
         return sock
 
     def udp_pair(self, family: int = socket.AF_INET) -> tuple[socket.socket, socket.socket]:
@@ -74,6 +75,14 @@ class SocketMaker(contextlib.ExitStack):
         ours.connect(theirs.getsockname())
         theirs.connect(ours.getsockname())
         return ours, theirs
+
+    def refused_address(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> tuple:
+        """An address where nobody listens, nor will: a socket keeps it that does not."""
+        sock = self.new(family, kind)
+        sock.bind((HOSTS[family], 0))
+        if kind == socket.SOCK_DGRAM:
+            sock.connect(sock.getsockname())  # it takes nothing but its own
+        return sock.getsockname()
 
     def silent_address(self) -> tuple[str, int]:
         """An address that neither accepts nor refuses: its queue is full."""
@@ -88,11 +97,23 @@ class SocketMaker(contextlib.ExitStack):
         raise AssertionError("the queue of a listener cannot be filled here")
 
 
-def refused_address(family: int = socket.AF_INET) -> tuple:
-    """An address where nobody listens."""
-    with socket.socket(family) as sock:
-        sock.bind((HOSTS[family], 0))
-        return sock.getsockname()
+def free_port() -> int:
+    """A port that nobody has in either family, nor gets from a kernel that may choose."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    ports = [port for port in range(1024, 65536) if not first <= port <= last]
+    return next(port for port in random.sample(ports, len(ports)) if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
+    """Whether streams and datagrams can have it at all addresses; an IPv6 socket takes those of IPv4, too."""
+    try:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(socket.AF_INET6, kind) as sock:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                sock.bind(("::", port))
+    except OSError:
+        return False
+    return True
 
 
 def reset(sock: socket.socket) -> None:
