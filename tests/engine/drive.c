@@ -664,6 +664,24 @@ static void *ring_bell(void *unused)
     return NULL;
 }
 
+/* What comes ends a wait without a limit, and is announced to who does not wait. */
+static void await_bell(bool announced)
+{
+    pthread_t bell;
+    struct operation *o = new_operation(RECV_POOLED, 0);
+    o->size = POOL_SIZE;
+    stage(o);
+    turn(0);
+    CHECK(!*ul_flags(engine) && !events.count);
+    CHECK(pthread_create(&bell, NULL, ring_bell, NULL) == 0);
+    while (announced && !*ul_flags(engine))
+        usleep(100);
+    turn(announced ? 0 : -1);
+    CHECK(events.count == UL_EVENT_WORDS);
+    dispatch();
+    CHECK(pthread_join(bell, NULL) == 0);
+}
+
 /* A ring that nothing is asked of waits for as long as it is told, be it without a limit. */
 static void check_waits(void)
 {
@@ -674,15 +692,8 @@ static void check_waits(void)
         CHECK(ul_turn(engine, timeout) == 0);
         CHECK(now() - start >= timeout);
     }
-    pthread_t bell;
-    struct operation *o = new_operation(RECV_POOLED, 0);
-    o->size = POOL_SIZE;
-    stage(o);
-    CHECK(pthread_create(&bell, NULL, ring_bell, NULL) == 0);
-    turn(-1);
-    CHECK(events.count == UL_EVENT_WORDS);
-    dispatch();
-    CHECK(pthread_join(bell, NULL) == 0);
+    await_bell(false);
+    await_bell(true);
 }
 
 static void finish(void)
