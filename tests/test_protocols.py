@@ -153,6 +153,44 @@ async def test_a_buffered_protocol_may_give_a_part_of_its_buffer(loop, sockets):
         link.protocol.filled = 0
 
 
+@streams
+async def test_a_buffered_protocol_that_pauses_gets_nothing_before_it_resumes(loop, sockets, stream):
+    """Not even the rest of what has come together with what its buffer holds."""
+
+    class Pausing(BufferedRecorder):
+        def buffer_updated(self, nbytes):
+            assert self.transport.is_reading()
+            super().buffer_updated(nbytes)
+            self.transport.pause_reading()
+
+    data = pattern(20_000)
+    async with linked(sockets, Pausing(700), stream) as link:
+        await send_all(link.peer, data)
+        link.peer.shutdown(socket.SHUT_WR)
+        while len(link.protocol.data) < len(data):
+            before = len(link.protocol.data)
+            link.transport.resume_reading()
+            await until(lambda before=before: len(link.protocol.data) > before)
+            await turns(3)
+            assert len(link.protocol.data) <= before + 700
+        assert link.protocol.data == data
+        assert link.protocol.calls == ["made", "data"]
+        link.transport.resume_reading()
+        await link.protocol.ends()
+        assert link.protocol.calls == ["made", "data", "eof", "lost"]
+
+
+@streams
+async def test_a_buffered_protocol_receives_little_and_much_by_turns(loop, sockets, stream):
+    async with linked(sockets, BufferedRecorder(100_000), stream) as link:
+        sent = b""
+        for size in [100] * 5 + [1_000_000] + [100] * 20 + [1_000_000, 100]:
+            data = pattern(size)
+            await send_all(link.peer, data)
+            sent += data
+            assert await link.protocol.receives(len(sent)) == sent
+
+
 async def test_the_buffer_may_be_resized_in_buffer_updated(loop, sockets):
     """A bytearray cannot be resized while something has a hold of it."""
 

@@ -79,7 +79,7 @@ class Proactor:
 
     def is_idle(self) -> bool:
         """Tell whether a turn that does not wait would neither submit nor bring anything."""
-        return not (self._expectant or self.ring.flags[0] or self.outbox.pending)
+        return not (self._expectant or self.ring.flags[0] or self.outbox.pending or self._later)
 
     def turn(self, timeout: float) -> None:
         """Submit, wait up to timeout seconds (negative: without a limit), and dispatch what has completed."""
@@ -114,13 +114,12 @@ class Proactor:
         """
         operations = self._operations
         observer = self.observer
-        pool = self.ring.pool
         for key, start, stop in self._arrivals:
             if observer is None:
-                operations[key].arrived(pool[start:stop])
+                operations[key].arrived(start, stop)
             else:
                 operation = operations[key]
-                observer(operation, functools.partial(operation.arrived, pool[start:stop]))
+                observer(operation, functools.partial(operation.arrived, start, stop))
         for key, result, flags in self._events:
             if flags & F_MORE:
                 operation = operations[key]

@@ -64,6 +64,7 @@ class Ring:
         self._open()
         self.pool_buffers = POOL_BUFFERS
         self.pool = ffi.buffer(lib.ul_pool_memory(self.engine), POOL_BUFFERS * POOL_BUFFER_SIZE)
+        self.pool_view = memoryview(self.pool).toreadonly()
         _rings().add(self)
 
     def _open(self) -> None:

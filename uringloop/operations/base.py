@@ -47,8 +47,8 @@ class Operation:
         """Stage the submission entry and return the engine's ticket for it."""
         raise NotImplementedError
 
-    def arrived(self, data: bytes) -> None:
-        """Take bytes from a multishot receive, which goes on."""
+    def arrived(self, start: int, stop: int) -> None:
+        """Take bytes, which lie here in the pool until the next turn, from a multishot receive that goes on."""
         raise NotImplementedError
 
     def complete(self, result: int, flags: int) -> None:

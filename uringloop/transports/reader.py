@@ -3,9 +3,10 @@
 Rules of this file:
 - At most one operation is in flight. When it has ended, and the transport still wants to read, the next is armed.
 - It has one of three forms, chosen each time it is armed:
-  pooled     small memory is taken from the pool when data arrives; multishot where that is sound;
+  pooled     small memory is taken from the pool when data arrives; multishot where that is sound. What arrives for
+             a BufferedProtocol is copied into its buffer, which for small data costs less than the next but one;
   bulk       a connection that keeps filling pool buffers receives into one large buffer of its own;
-  watching   for a BufferedProtocol: a poll, upon which its own buffer is asked for and received into. To ask
+  watching   bulk for a BufferedProtocol: a poll, upon which its own buffer is asked for and received into. To ask
              earlier would be cheaper, but a protocol may have no buffer to give before there is something to read.
 - What arrives while nobody may be told (paused, or an earlier arrival still waits) is held, in order.
 """
@@ -19,7 +20,7 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .._engine import lib
+from .._engine import ffi, lib
 from ..operations.base import CANCELED, TRY_AGAIN, os_error
 from ..operations.receive import NO_BUFFER, Receive, uninitialized_memory
 from ..ring import POOL_BUFFER_SIZE
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 BULK_SIZE = 256 * 1024
 _FULL_BEFORE_BULK = 2  # receives in a row that filled their pool buffer
 _SMALL_AFTER_BULK = 16  # receives in a row that a pool buffer would have held
+
+_MOST_BUFFERS = 16  # of a BufferedProtocol that are filled in a row
 
 _END_OF_STREAM = 0
 _NO_ERROR = (*TRY_AGAIN, CANCELED)
@@ -58,6 +61,7 @@ class Reader(Receive):
         # Arrivals; a number, the last, is a result with no bytes. An empty deque is larger than all the rest.
         self._held: deque[bytes | int] | None = None
         self._protocol = transport._protocol
+        self._view = transport._proactor.ring.pool_view
         self._buffered = isinstance(transport._protocol, asyncio.BufferedProtocol)
         self._watching = False
         self._bulk = False
@@ -100,12 +104,10 @@ class Reader(Receive):
             self._arm()
 
     def set_protocol(self, protocol: Any) -> None:
-        """Deliver to this protocol from now on; take back what is in flight in a form that does not suit it."""
+        """Deliver to this protocol from now on."""
         self._protocol = protocol
         self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
         self._set_flowing(self._flowing)
-        if self._watching != self._buffered:
-            self._proactor.cancel(self)
 
     def stop(self) -> None:
         """Drop what was held, and end."""
@@ -122,8 +124,13 @@ class Reader(Receive):
             return lib.ul_stage_poll(engine, self.key, self.fd, select.POLLIN, False)
         return super().prepare(engine)
 
-    def arrived(self, data: bytes) -> None:
+    def arrived(self, start: int, stop: int) -> None:
         """Deliver an arrival, or hold it."""
+        if self._flowing and self._buffered:
+            self._feed(self._view[start:stop])
+            self._adapt(stop - start)
+            return
+        data = self._pool[start:stop]
         if self._is_plain:  # the usual case: what _take() does, without the calls
             try:
                 self._context.run(self._protocol.data_received, data)
@@ -160,15 +167,18 @@ class Reader(Receive):
             self._hold(data)
         self._adapt(len(data))
 
-    def _hold(self, item: bytes | int) -> None:
+    def _hold(self, item: bytes | int, first: bool = False) -> None:
         if self._held is None:
             self._held = deque()
-        self._held.append(item)
+        if first:
+            self._held.appendleft(item)
+        else:
+            self._held.append(item)
 
     def _arm(self) -> None:
         if self._paused or self._ended or self._held or self._proactor.is_in_flight(self):
             return
-        self._watching = self._buffered
+        self._watching = self._buffered and self._bulk
         if not self._watching:
             self._choose_memory()
         self._proactor.submit(self)
@@ -224,34 +234,43 @@ class Reader(Receive):
         self._arm()
 
     def _receive_into_protocol(self) -> None:
-        buffer = self._borrow()
-        if buffer is None:
-            return
-        try:
-            count = self._sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)
-            del buffer  # the protocol may resize it now
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._end(-(error.errno or errno.EIO))
-            return
-        if count:
+        """Receive until a buffer is not filled, but not for ever: others wait, too."""
+        for _ in range(_MOST_BUFFERS):
+            buffer = self._borrow()
+            if buffer is None:
+                return
+            size = len(buffer)
+            try:
+                count = self._sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+                del buffer  # the protocol may resize it now
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._end(-(error.errno or errno.EIO))
+                return
+            if not count:
+                self._end(_END_OF_STREAM)
+                return
             self._transport._run_protocol("buffer_updated", count)
-        else:
-            self._end(_END_OF_STREAM)
+            self._adapt(count)
+            if count < size or not (self._flowing and self._buffered):
+                return
 
-    def _feed(self, data: bytes) -> None:
-        """Copy to a BufferedProtocol what had arrived before there was one."""
+    def _feed(self, data: bytes | memoryview) -> None:
+        """Copy to a BufferedProtocol, in as many parts as its buffers need, what has arrived."""
         while data and not self._ended:
+            if self._paused:
+                self._hold(bytes(data), first=True)
+                return
             if not self._buffered:
-                self._deliver(data)
+                self._deliver(bytes(data))
                 return
             buffer = self._borrow()
             if buffer is None:
                 return
-            with memoryview(buffer) as view, view.cast("B") as octets:
-                count = min(len(data), len(octets))
-                octets[:count] = data[:count]
+            with memoryview(buffer) as view:
+                count = min(len(data), view.nbytes)
+                ffi.memmove(view, data, count)
             del buffer
             self._transport._run_protocol("buffer_updated", count)
             data = data[count:]
