@@ -126,22 +126,20 @@ class Reader(Receive):
 
     def arrived(self, start: int, stop: int) -> None:
         """Deliver an arrival, or hold it."""
-        if self._flowing and self._buffered:
-            self._feed(self._view[start:stop])
-            self._adapt(stop - start)
-            return
-        data = self._pool[start:stop]
         if self._is_plain:  # the usual case: what _take() does, without the calls
             try:
-                self._context.run(self._protocol.data_received, data)
+                self._context.run(self._protocol.data_received, self._pool[start:stop])
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
                 self._fail(error)
-            if len(data) == POOL_BUFFER_SIZE:
+            if stop - start == POOL_BUFFER_SIZE:
                 self._adapt(POOL_BUFFER_SIZE)
+        elif self._flowing and self._buffered:
+            self._feed(self._view[start:stop])
+            self._adapt(stop - start)
         else:
-            self._take(data)
+            self._take(self._pool[start:stop])
 
     def complete(self, result: int, flags: int) -> None:
         """Take the last answer of an operation, and arm the next."""
