@@ -613,6 +613,7 @@ async def to_a_slow_peer(tmp_path: Any, sockets: Any, protocol: Any = None) -> A
 async def test_what_finds_no_room_waits_in_order(kind, loop, sockets, tmp_path):
     before = 0 if kind.is_oracle else operations_in_flight(loop)
     async with to_a_slow_peer(tmp_path, sockets) as (transport, _, peer):
+        await turns(2)  # it begins to wait for datagrams
         sent = fill_up(transport)
         assert transport.get_write_buffer_size() == 1000 + HEADER
         for number in range(20):

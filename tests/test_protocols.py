@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import sys
@@ -12,7 +13,7 @@ import weakref
 
 import pytest
 from support.checks import forget, turns, until
-from support.protocols import BufferedRecorder, Echo, Recorder, closed, linked
+from support.protocols import BufferedRecorder, Echo, Recorder, closed, dropped, linked
 from support.running import variable
 from support.sockets import (
     STREAMS,
@@ -118,6 +119,18 @@ def test_an_exit_out_of_a_callback_leaves_the_loop_which_goes_on(loop, sockets, 
 
     del protocol.__dict__[method]
     loop.run_until_complete(leave())
+
+
+@streams
+@recorders
+async def test_the_transport_is_returned_before_what_has_arrived_is_delivered(loop, sockets, stream, recorder):
+    async with contextlib.AsyncExitStack() as stack:
+        ours, peer = sockets.pair(stream)
+        peer.send(b"early")
+        transport, protocol = await loop.create_connection(recorder, sock=ours)
+        stack.push_async_callback(dropped, transport)
+        assert protocol.calls == ["made"]
+        assert await protocol.receives(5) == b"early"
 
 
 # BufferedProtocol
