@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from . import borrowed
 from .asyncgens import AsyncGenerators
-from .handles import Args, Handle, TimerHandle, new_threadsafe_handle
+from .handles import Args, Handle, new_threadsafe_handle
 from .operations.base import Operation
 from .proactor import Proactor
 from .reporting import logger
@@ -109,7 +109,9 @@ class Scheduling(AsyncGenerators):
         """Run the callback after `delay` seconds, and not before."""
         if delay is None:
             raise TypeError("delay must not be None")
-        return self._add_timer(self.time() + delay, callback, args, context)
+        if self._closed or self._debug:
+            return self._add_checked_timer(self.time() + delay, callback, args, context)
+        return self._timers.add(self.time() + delay, callback, args, self, context)
 
     def call_at(
         self, when: float, callback: Callable[[*Args], object], *args: *Args, context: Context | None = None
@@ -117,28 +119,20 @@ class Scheduling(AsyncGenerators):
         """Run the callback when time() has reached `when` (seconds), and not before."""
         if when is None:
             raise TypeError("when cannot be None")
-        return self._add_timer(when, callback, args, context)
+        if self._closed or self._debug:
+            return self._add_checked_timer(when, callback, args, context)
+        return self._timers.add(when, callback, args, self, context)
 
-    def _add_timer(
+    def _add_checked_timer(
         self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
     ) -> asyncio.TimerHandle:
-        if self._closed:
-            self._check_closed()
-        handle: Any
-        if self._debug:
-            self._check_thread()
-            self._check_callback(callback, "call_at")
-            handle = asyncio.TimerHandle(when, callback, args, self, context)
-            _hide_callers(handle, 2)
-        else:
-            handle = TimerHandle()
-            handle._callback = callback
-            handle._args = args
-            handle._loop = self
-            handle._context = copy_context() if context is None else context
-            handle._when = when
-        self._timers.add(handle, when)
-        return handle  # type: ignore[no-any-return]
+        self._check_closed()
+        self._check_thread()
+        self._check_callback(callback, "call_at")
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        _hide_callers(handle, 2)
+        self._timers.keep(handle)
+        return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Note a cancelled timer; asyncio.TimerHandle.cancel() calls this."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from asyncio import Future
+from asyncio import Future, Task
 from collections.abc import Callable
 from typing import Any
 
@@ -32,13 +32,20 @@ class Tasks(Scheduling):
             self._check_closed()
         if self._task_factory is not None:
             return _made_by(self._task_factory, self, coro, kwargs)
-        task: Any = asyncio.Task(coro, loop=self, **kwargs)
+        if self._debug:
+            return self._make_traced(coro, kwargs)
+        # Without a variable: a task that began at once may have an error whose traceback refers to this frame.
+        return Task(coro, loop=self, **kwargs) if kwargs else Task(coro, loop=self)
+
+    def _make_traced(self, coro: Any, options: dict[str, Any]) -> Any:
+        """Return a task whose origin does not tell of this file."""
+        task: Any = Task(coro, loop=self, **options)
         if task._source_traceback:
-            del task._source_traceback[-1]
+            del task._source_traceback[-2:]
         try:
             return task
         finally:
-            del task  # one that began at once may have an error whose traceback refers to this frame
+            del task  # as above
 
     def set_task_factory(self, factory: TaskFactory | None) -> None:
         """Set the function that create_task() calls with the loop and the coroutine; None for asyncio.Task.

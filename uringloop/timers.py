@@ -1,9 +1,14 @@
 """Delayed calls, in a heap."""
 
+import asyncio
 import itertools
 from collections import deque
+from collections.abc import Callable
+from contextvars import Context, copy_context
 from heapq import heapify, heappop, heappush
 from typing import Any
+
+from .handles import TimerHandle
 
 _FEW = 50  # with no more cancelled ones among the entries than this, they wait for their time
 
@@ -19,10 +24,29 @@ class Timers:
         self._next_number = itertools.count().__next__
         self._cancelled = 0
 
-    def add(self, handle: Any, when: float) -> None:
-        """Keep the handle until `when` (seconds of the loop's clock)."""
+    def add(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+    ) -> asyncio.TimerHandle:
+        """Return the handle of a call at `when` (seconds of the loop's clock)."""
+        handle: Any = TimerHandle()
+        handle._callback = callback
+        handle._args = args
+        handle._loop = loop
+        handle._context = copy_context() if context is None else context
+        handle._when = when
         handle._scheduled = True
         heappush(self.heap, (when, self._next_number(), handle))
+        return handle  # type: ignore[no-any-return]
+
+    def keep(self, handle: Any) -> None:
+        """Keep a handle made elsewhere until its time."""
+        handle._scheduled = True
+        heappush(self.heap, (handle.when(), self._next_number(), handle))
 
     def note_cancelled(self) -> None:
         """Count a cancelled handle, and purge when most of the heap is made of them."""
