@@ -16,6 +16,9 @@ from .ring import Arrival, Event, Ring
 
 Observer = Callable[[Operation, Callable[[], None]], None]
 
+NO_LIMIT = -1.0
+"""The timeout of a turn that waits until something completes."""
+
 _DRAIN_TURNS = 100
 _DRAIN_WAIT = 0.1  # seconds; only what is being worked on in a kernel thread is not cancelled at once
 
@@ -82,7 +85,7 @@ class Proactor:
         return not (self._expectant or self.ring.flags[0] or self.outbox.pending or self._later)
 
     def turn(self, timeout: float) -> None:
-        """Submit, wait up to timeout seconds (negative: without a limit), and dispatch what has completed."""
+        """Submit, wait up to timeout seconds (or NO_LIMIT), and dispatch what has completed."""
         if self._later:
             timeout = 0.0
             for _ in range(min(len(self._later), self.ring.pool_buffers)):

@@ -21,13 +21,12 @@ from . import borrowed
 from .asyncgens import AsyncGenerators
 from .handles import Args, Handle, new_threadsafe_handle
 from .operations.base import Operation
-from .proactor import Proactor
+from .proactor import NO_LIMIT, Proactor
 from .reporting import logger
 from .timers import Timers
 from .wakeup import Wakeup
 
 _DEBUG_STACK_DEPTH = 10
-_NO_LIMIT = -1.0
 
 
 class Flushable(Protocol):
@@ -296,37 +295,37 @@ class Scheduling(AsyncGenerators):
         self._wakeup.close()
 
     def _turn(self) -> None:
+        proactor = self._proactor
+        if self._unsent:
+            self._flush()
         if self._ready or self._stopping:
-            if self._unsent or not self._proactor.is_idle():
-                self._complete(0.0)
+            if not proactor.is_idle():
+                proactor.turn(0.0)
         else:
-            when = self._timers.next_time()
-            self._complete(_NO_LIMIT if when is None else max(when - self.time(), 0.0))
-        self._queue_due()
-        self._run_ready()
+            proactor.turn(self._time_left() if self._timers.heap else NO_LIMIT)
+        if self._timers.heap:
+            self._timers.move_due(self.time(), self._ready)
+        if self._ready:
+            self._run_ready()
+
+    def _time_left(self) -> float:
+        """Return the seconds until the next delayed call."""
+        when = self._timers.next_time()
+        return NO_LIMIT if when is None else max(when - self.time(), 0.0)
 
     def _first_turn(self) -> None:
         """Run what was scheduled before the loop was run ahead of all input and output, as asyncio's loop does."""
         self._run_ready()
-        self._complete(0.0)
-        self._queue_due()
+        self._flush()
+        self._proactor.turn(0.0)
+        self._timers.move_due(self.time(), self._ready)
         if self._stopping:
             self._run_watchers()
         else:
             self._run_ready()
 
-    def _queue_due(self) -> None:
-        if self._timers.heap:
-            self._timers.move_due(self.time(), self._ready)
-
     def _run_watchers(self) -> None:
         """Run those of the ready callbacks that watch descriptors; see watchers.py."""
-
-    def _complete(self, timeout: float) -> None:
-        """Submit, wait up to timeout seconds, and dispatch what has completed."""
-        if self._unsent:
-            self._flush()
-        self._proactor.turn(timeout)
 
     def _run_ready(self) -> None:
         """Run the callbacks that are ready now, and not those that they schedule."""
