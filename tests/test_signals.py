@@ -185,7 +185,7 @@ def test_a_signal_that_is_not_the_loops_disturbs_no_wait(loop, handler_of_python
     with signals_from_outside(signal.SIGUSR2, 0.01, times=5):
         loop.run_until_complete(asyncio.sleep(0.4))
         assert loop.time() - started >= 0.4
-    assert len(seen) == 5
+    assert 1 <= len(seen) <= 5  # one that comes before another is taken goes with that
     assert seen[0] - started < 0.3  # at once, not only when the wait was over
 
 
