@@ -14,7 +14,7 @@ import time
 import weakref
 
 import pytest
-from support.checks import turns
+from support.checks import PATIENCE, turns
 from support.running import context_with, run_briefly, variable
 
 RESOLUTION = time.get_clock_info("monotonic").resolution
@@ -98,6 +98,29 @@ async def test_what_comes_from_outside_is_not_starved_by_callbacks(loop, sockets
     thread.join()
     if task:
         await task
+
+
+async def test_a_busy_loop_lets_other_threads_run(loop):
+    """It lets go of the GIL in each turn, and not only when the interpreter tells it to."""
+    interval = sys.getswitchinterval()
+    done = threading.Event()
+
+    def work():
+        for _ in range(20):
+            time.sleep(0.001)
+        done.set()
+
+    thread = threading.Thread(target=work)
+    sys.setswitchinterval(100)
+    try:
+        thread.start()
+        deadline = time.monotonic() + PATIENCE
+        while not done.is_set() and time.monotonic() < deadline:
+            await asyncio.sleep(0)
+        assert done.is_set()
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()
 
 
 @pytest.mark.uringloop_only("it looks at an internal counter")

@@ -3,7 +3,7 @@
 A turn: what transports have to send is handed to the ring; one call submits, waits and brings the completions;
 each completion is dispatched; timers that are due join the ready queue; and the callbacks that are ready at that
 moment are run. What they schedule runs in the next turn. While there are callbacks, and neither we nor the kernel
-have anything for the other, a turn is without that call.
+have anything for the other, and no other thread wants to run, a turn is without that call.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from . import borrowed
 from .asyncgens import AsyncGenerators
+from .borrowed import count_threads
 from .handles import Args, Handle, TimerHandle, new_threadsafe_handle
 from .operations.base import Operation
 from .proactor import Proactor
@@ -303,7 +304,8 @@ class Scheduling(AsyncGenerators):
 
     def _turn(self) -> None:
         if self._ready or self._stopping:
-            if self._unsent or not self._proactor.is_idle():
+            # Other threads get the GIL during the call: without it, each would wait the interpreter's 5 ms for it.
+            if self._unsent or count_threads() or not self._proactor.is_idle():
                 self._complete(0.0)
         else:
             when = self._timers.next_time()
