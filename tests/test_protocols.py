@@ -217,6 +217,24 @@ async def test_an_empty_buffer_is_a_fatal_error(loop, sockets, reports):
         assert link.protocol.error is context["exception"]
 
 
+@pytest.mark.parametrize("after", [0, 1_000_000], ids=["at first", "in bulk"])
+@pytest.mark.parametrize("wrong", [bytes(9), memoryview(bytearray(9))[::2], [1, 2]], ids=["fixed", "gaps", "list"])
+async def test_what_is_no_buffer_to_write_to_is_a_fatal_error(loop, sockets, reports, wrong, after):
+    class Wrong(BufferedRecorder):
+        def get_buffer(self, sizehint):
+            return super().get_buffer(sizehint) if len(self.data) < after else wrong
+
+    async with linked(sockets, Wrong(200_000)) as link:
+        await send_all(link.peer, bytes(after))
+        await link.protocol.receives(after)
+        link.peer.send(b"x")
+        await link.protocol.ends()
+        context = reports.take()
+        assert context["message"] == "Fatal read error on socket transport"
+        assert isinstance(context["exception"], (TypeError, BufferError))
+        assert link.protocol.error is context["exception"]
+
+
 @pytest.mark.parametrize("method", ["get_buffer", "buffer_updated", "eof_received"])
 async def test_a_failing_buffered_callback_is_a_fatal_error(loop, sockets, reports, method):
     def fail(*args):
