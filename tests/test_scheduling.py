@@ -178,6 +178,23 @@ def test_a_callback_cancelled_in_its_own_turn_does_not_run(loop):
     run_briefly(loop)
 
 
+@pytest.mark.parametrize("method", ["call_soon", "call_later", "call_soon_threadsafe"])
+def test_what_cannot_be_called_is_reported(loop, kind, reports, method):
+    """None, too, which stands for nothing else."""
+    schedule = getattr(loop, method)
+    times = (0,) * (method == "call_later")
+    if kind.debug:
+        with pytest.raises(TypeError):
+            schedule(*times, None)
+        return
+    handle = schedule(*times, None)
+    assert not handle.cancelled()
+    loop.run_until_complete(asyncio.sleep(0.001))
+    context = reports.take()
+    assert type(context["exception"]) is TypeError
+    assert context["handle"] is handle
+
+
 def test_cancelling_lets_go_of_the_callback_and_its_arguments(loop):
     def callback(argument):
         pass

@@ -344,9 +344,9 @@ class Scheduling(AsyncGenerators):
         ready = self._ready
         for _ in range(len(ready)):
             handle = ready.popleft()
-            args = handle._args  # first: to cancel it, another thread takes the callback away first
             callback = handle._callback
-            if callback is not None:
+            args = handle._args  # last: to cancel it, another thread takes the arguments away first
+            if args is not None:
                 try:
                     if not args:
                         handle._context.run(callback)
