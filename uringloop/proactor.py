@@ -154,6 +154,8 @@ class Proactor:
 
     def stop(self) -> None:
         """Leave nothing staged, and nothing half done that another thread could not go on with."""
+        if self.ring.forked:
+            return
         for operation in list(self._operations.values()):
             if not operation.restartable:
                 self.cancel(operation)

@@ -106,8 +106,7 @@ class Ring:
         be built; returned are the last completions of the old one, and what it still had in flight is to be
         submitted again: the kernel gives that up untouched, since it completes nothing behind an owner's back.
         """
-        if self.forked:
-            raise RuntimeError("This event loop was made before the fork; a child process needs a loop of its own")
+        self._check_forked()
         last = None
         if self._enabled and not lib.ul_owned_here(self.engine):
             last = self._read(lib.ul_harvest(self.engine))
@@ -168,8 +167,10 @@ class Ring:
         """Cancel an operation; on return the kernel has let go of its file and memory.
 
         Not so in a thread that does not own the ring: there the cancel takes effect when the loop runs again, and
-        False is returned.
+        False is returned. In a forked child there is nothing to cancel: that is the parent's.
         """
+        if self.forked:
+            return True
         result = lib.ul_cancel(self.engine, key, ticket)
         self._check(result, but=errno.EEXIST)
         return result >= 0
@@ -205,8 +206,13 @@ class Ring:
             self._events = lib.ul_events(self.engine)
         return _triples(self._arrivals, arrived), _triples(self._events, words)
 
+    def _check_forked(self) -> None:
+        if self.forked:
+            raise RuntimeError("This event loop was made before the fork; a child process needs a loop of its own")
+
     def _check(self, result: int, but: int = 0) -> None:
         if result < 0 and result != -but:
+            self._check_forked()
             if result == -errno.ENOMEM:
                 raise MemoryError
             raise OSError(-result, os.strerror(-result))
