@@ -125,6 +125,8 @@ async def test_a_busy_loop_lets_other_threads_run(loop):
 
 @pytest.mark.uringloop_only("it looks at an internal counter")
 async def test_turns_of_callbacks_alone_do_not_call_the_engine(loop):
+    if loop._proactor.ring.flags[0] == -1:
+        pytest.skip("before Linux 6.3, what the kernel has done may be found only by asking")
     await turns(5)
     before = loop._proactor.ring.turns()
     await turns(100)

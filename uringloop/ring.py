@@ -29,6 +29,7 @@ POOL_BUFFERS = 128
 POOL_BUFFER_SIZE = 64 * 1024
 
 _FEATURE_NO_IOWAIT = 1 << 17
+_FEATURE_REGISTERED_RING = 1 << 13  # Linux 6.3
 _OPCODE_FIXED_FD_INSTALL = 54  # came with Linux 6.8, as the fairness of multishot receives did
 
 Event = tuple[int, int, int]
@@ -42,6 +43,7 @@ Harvest = tuple[Iterator[Arrival], Iterator[Event]]
 
 _NOTHING: Iterator[tuple[int, int, int]] = iter(())
 _NO_FLAGS = (0,)
+_UNKNOWN_FLAGS = (-1,)
 
 
 class Ring:
@@ -77,7 +79,9 @@ class Ring:
         self._enabled = False
         self._capacity = 0  # words known to fit in the array of events
         self._events = lib.ul_events(self.engine)
-        self.flags = lib.ul_flags(self.engine)
+        # Linux 6.1 does not announce what its threads have done: a send, say, that has often found its socket full.
+        announces = lib.ul_features(self.engine) & _FEATURE_REGISTERED_RING
+        self.flags = lib.ul_flags(self.engine) if announces else _UNKNOWN_FLAGS
         self._fit_features()
 
     def _fit_features(self) -> None:
