@@ -12,7 +12,7 @@ import weakref
 
 import pytest
 from support.checks import forget, turns, until
-from support.protocols import BufferedRecorder, Echo, Recorder, closed, linked
+from support.protocols import BufferedRecorder, Echo, Recorder, closed, dropped, linked
 from support.running import variable
 from support.sockets import (
     STREAMS,
@@ -130,6 +130,16 @@ async def test_a_buffered_protocol_receives_into_its_own_buffer(loop, sockets, s
     async with linked(sockets, BufferedRecorder(size), stream) as link:
         await send_all(link.peer, data)
         assert await link.protocol.receives(len(data)) == data
+
+
+@recorders
+async def test_what_has_come_is_given_after_create_connection_has_returned(loop, sockets, recorder):
+    ours, peer = sockets.tcp_pair()
+    peer.send(b"welcome")
+    _, protocol = await loop.create_connection(recorder, sock=ours)
+    assert protocol.calls == ["made"]
+    assert await protocol.receives(7) == b"welcome"
+    await dropped(protocol.transport)
 
 
 async def test_a_buffered_protocol_may_give_a_part_of_its_buffer(loop, sockets):

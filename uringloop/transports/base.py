@@ -87,12 +87,17 @@ class DescriptorTransport(asyncio.BaseTransport):
         self._force_close(None)
 
     def _begin(self, started: Callable[[], object], waiter: asyncio.Future[None] | None) -> None:
-        """Have the protocol told of the connection, then call `started` and wake the waiter."""
+        """Have the protocol told of the connection, then wake the waiter, and call `started`.
+
+        A waiter goes on before that: what has come already must not overtake the end of create_connection().
+        """
         loop = self._loop
         loop.call_soon(self._protocol.connection_made, self, context=self._context)
-        loop.call_soon(started)
-        if waiter is not None:
+        if waiter is None:
+            loop.call_soon(started)
+        else:
             loop.call_soon(wake, waiter)
+            loop.call_soon(loop.call_soon, started)
 
     def _run_protocol(self, name: str, *args: Any) -> Any:
         """Call a method of the protocol in the transport's context; an error in it ends the transport."""
