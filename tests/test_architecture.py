@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -127,6 +128,9 @@ def test_what_is_borrowed_is_there():
         fd, peer = borrowed.accept_descriptor(listener)
         os.close(fd)
         assert peer == client.getsockname()
+    count = borrowed.count_threads()
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        assert executor.submit(borrowed.count_threads).result() == count + 1
     assert set(borrowed.SendfileMode.__members__) == {"UNSUPPORTED", "TRY_NATIVE", "FALLBACK"}
 
 

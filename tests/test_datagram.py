@@ -621,7 +621,7 @@ async def test_what_finds_no_room_waits_in_order(kind, loop, sockets, tmp_path):
             transport.sendto(sent[-1])
         assert transport.get_write_buffer_size() == sum(map(len, sent[-21:])) + 21 * HEADER
         if not kind.is_oracle:  # one waits for datagrams, one for room
-            assert operations_in_flight(loop) == before + 2
+            await until(lambda: operations_in_flight(loop) == before + 2)
         assert await read_datagrams(peer, len(sent)) == sent
         with pytest.raises(BlockingIOError):
             peer.recv(1)

@@ -3,12 +3,14 @@
 Tests of uringloop's inside; that transports lose nothing is tested on both loops in test_transfer.py.
 """
 
+import asyncio
 import errno
 import os
 import resource
 import socket
 
 import pytest
+from support.checks import turns
 
 import uringloop
 
@@ -109,6 +111,23 @@ def test_an_error_comes_back_to_whom_it_concerns(own_loop, pairs):
     turn(own_loop)
     for number, sender in enumerate(senders):
         assert sender.refusals == ([(b"hello", -errno.EPIPE)] if number % 3 == 0 else [])
+
+
+def test_what_an_error_cancels_completes_while_there_are_callbacks(own_loop, pairs):
+    """The receive of a transport whose send fails: its last completion lies there, and nothing announces it."""
+    ours, _ = pairs()
+
+    async def fail():
+        transport, _ = await own_loop.create_connection(asyncio.Protocol, sock=ours)
+        await turns(5)
+        assert own_loop._proactor.in_flight() == 1
+        ours.shutdown(socket.SHUT_WR)
+        transport.write(b"x")
+        await turns(20)
+        assert transport.is_closing()
+        assert own_loop._proactor.in_flight() == 0
+
+    own_loop.run_until_complete(fail())
 
 
 def test_more_refusals_than_the_completion_queue_holds(own_loop, pairs):

@@ -145,6 +145,16 @@ async def test_a_buffered_protocol_receives_into_its_own_buffer(loop, sockets, s
         assert await link.protocol.receives(len(data)) == data
 
 
+@recorders
+async def test_what_has_come_is_given_after_create_connection_has_returned(loop, sockets, recorder):
+    ours, peer = sockets.tcp_pair()
+    peer.send(b"welcome")
+    _, protocol = await loop.create_connection(recorder, sock=ours)
+    assert protocol.calls == ["made"]
+    assert await protocol.receives(7) == b"welcome"
+    await dropped(protocol.transport)
+
+
 async def test_a_buffered_protocol_may_give_a_part_of_its_buffer(loop, sockets):
     """It fills one message after another, as a parser would."""
 
@@ -227,6 +237,24 @@ async def test_an_empty_buffer_is_a_fatal_error(loop, sockets, reports):
         assert type(context["exception"]) is RuntimeError
         assert str(context["exception"]) == "get_buffer() returned an empty buffer"
         assert context["protocol"] is link.protocol
+        assert link.protocol.error is context["exception"]
+
+
+@pytest.mark.parametrize("after", [0, 1_000_000], ids=["at first", "in bulk"])
+@pytest.mark.parametrize("wrong", [bytes(9), memoryview(bytearray(9))[::2], [1, 2]], ids=["fixed", "gaps", "list"])
+async def test_what_is_no_buffer_to_write_to_is_a_fatal_error(loop, sockets, reports, wrong, after):
+    class Wrong(BufferedRecorder):
+        def get_buffer(self, sizehint):
+            return super().get_buffer(sizehint) if len(self.data) < after else wrong
+
+    async with linked(sockets, Wrong(200_000)) as link:
+        await send_all(link.peer, bytes(after))
+        await link.protocol.receives(after)
+        link.peer.send(b"x")
+        await link.protocol.ends()
+        context = reports.take()
+        assert context["message"] == "Fatal read error on socket transport"
+        assert isinstance(context["exception"], (TypeError, BufferError))
         assert link.protocol.error is context["exception"]
 
 

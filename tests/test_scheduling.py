@@ -14,7 +14,7 @@ import time
 import weakref
 
 import pytest
-from support.checks import turns
+from support.checks import PATIENCE, turns
 from support.running import context_with, run_briefly, variable
 
 RESOLUTION = time.get_clock_info("monotonic").resolution
@@ -100,8 +100,33 @@ async def test_what_comes_from_outside_is_not_starved_by_callbacks(loop, sockets
         await task
 
 
+async def test_a_busy_loop_lets_other_threads_run(loop):
+    """It lets go of the GIL in each turn, and not only when the interpreter tells it to."""
+    interval = sys.getswitchinterval()
+    done = threading.Event()
+
+    def work():
+        for _ in range(20):
+            time.sleep(0.001)
+        done.set()
+
+    thread = threading.Thread(target=work)
+    sys.setswitchinterval(100)
+    try:
+        thread.start()
+        deadline = time.monotonic() + PATIENCE
+        while not done.is_set() and time.monotonic() < deadline:
+            await asyncio.sleep(0)
+        assert done.is_set()
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()
+
+
 @pytest.mark.uringloop_only("it looks at an internal counter")
 async def test_turns_of_callbacks_alone_do_not_call_the_engine(loop):
+    if loop._proactor.ring.flags[0] == -1:
+        pytest.skip("before Linux 6.3, what the kernel has done may be found only by asking")
     await turns(5)
     before = loop._proactor.ring.turns()
     await turns(100)
@@ -153,6 +178,23 @@ def test_a_callback_cancelled_in_its_own_turn_does_not_run(loop):
     loop.call_soon(cancel)
     handle = loop.call_soon(pytest.fail, "it ran")
     run_briefly(loop)
+
+
+@pytest.mark.parametrize("method", ["call_soon", "call_later", "call_soon_threadsafe"])
+def test_what_cannot_be_called_is_reported(loop, kind, reports, method):
+    """None, too, which stands for nothing else."""
+    schedule = getattr(loop, method)
+    times = (0,) * (method == "call_later")
+    if kind.debug:
+        with pytest.raises(TypeError):
+            schedule(*times, None)
+        return
+    handle = schedule(*times, None)
+    assert not handle.cancelled()
+    loop.run_until_complete(asyncio.sleep(0.001))
+    context = reports.take()
+    assert type(context["exception"]) is TypeError
+    assert context["handle"] is handle
 
 
 def test_cancelling_lets_go_of_the_callback_and_its_arguments(loop):

@@ -12,10 +12,11 @@ import select
 import socket
 import sys
 import time
+import warnings
 import weakref
 
 import pytest
-from support.checks import PATIENCE, outcome, stays, turns, until
+from support.checks import PATIENCE, outcome, stays, turns, until, without_garbage_collector
 from support.children import child, run
 from support.protocols import Echo, Recorder
 from support.running import variable
@@ -662,6 +663,38 @@ async def test_the_clients_can_be_closed_or_aborted(loop, sockets, method):
     assert (len(received) == len(data)) == (method == "close_clients")
     await asyncio.wait_for(server.wait_closed(), 5)
     assert protocol.error is None
+
+
+@since_313
+async def test_clients_may_be_collected_while_they_are_aborted(loop, sockets):
+    kept = []
+    made = []
+
+    class Cyclic(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            transport.pause_reading()  # the loop would keep it
+            made.append(True)
+            if not kept:
+                kept.append(transport)
+
+    server = await loop.create_server(Cyclic, "127.0.0.1", 0)
+    thresholds = gc.get_threshold()
+    with without_garbage_collector(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        clients = [connect(sockets, address_of(server)) for _ in range(50)]
+        await until(lambda: len(made) == 50)
+        gc.set_threshold(1)
+        gc.enable()
+        try:
+            server.abort_clients()
+        finally:
+            gc.set_threshold(*thresholds)
+        gc.collect()
+    for client in clients:
+        assert await asyncio.to_thread(sees_the_end, client)
+    server.close()
+    await asyncio.wait_for(server.wait_closed(), 5)
 
 
 async def test_serve_forever_serves_until_cancelled_and_then_closes(loop, sockets):

@@ -379,6 +379,44 @@ def test_a_child_cannot_use_its_parents_loop(loop):
     assert loop.run_until_complete(asyncio.sleep(0.001, "works")) == "works"
 
 
+@pytest.mark.parametrize("leave", ["go on", "exit", "raise", "close"])
+def test_a_child_made_while_the_loop_runs_can_leave_it(loop, leave):
+    """It cannot go on, but raise, or exit, with what the loop had in flight, and close what it has inherited."""
+    ours, theirs = tcp_pair()
+    parent = os.getpid()
+    children = []
+
+    async def fork():
+        transport, _ = await loop.create_connection(Collecting, sock=ours)
+        await asyncio.sleep(0.01)
+        transport.write(b"once")
+        children.append(os.fork())
+        if children[0]:
+            await asyncio.sleep(0.01)
+            transport.abort()
+        elif leave == "exit":
+            sys.exit(0)
+        elif leave == "raise":
+            raise RuntimeError("made before the fork")
+        elif leave == "close":
+            transport.abort()
+        await asyncio.sleep(0.01)
+
+    try:
+        loop.run_until_complete(fork())
+    except BaseException as error:
+        if os.getpid() != parent:
+            os._exit(0 if isinstance(error, SystemExit) or "made before the fork" in str(error) else 2)
+        raise
+    finally:
+        if os.getpid() != parent:
+            os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+    with theirs:
+        assert theirs.recv(100) == b"once"
+        assert theirs.recv(100) == b""
+
+
 def test_a_child_may_close_its_parents_loop_and_make_its_own(loop):
     loop.run_until_complete(asyncio.sleep(0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import random
 import socket
@@ -10,7 +11,7 @@ import socket
 import pytest
 from support.checks import until
 from support.protocols import dropped
-from support.sockets import pattern
+from support.sockets import pattern, read_to_the_end
 
 SIZE = 64 * 1024 * 1024
 """Bytes each way; 200 MB is what to set here for a thorough run."""
@@ -108,6 +109,21 @@ async def test_a_large_transfer_each_way_at_once_arrives_whole(loop, sockets, st
         assert end.pauses["reading"] > 10
         assert end.pauses["writing"] > 10
         await dropped(end.transport)
+
+
+async def test_a_large_write_is_not_starved_by_callbacks(loop, sockets):
+    """Its socket is full so often that a thread of the kernel's sends the rest."""
+    ours, peer = sockets.unix_pair()
+    transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+    transport.write(bytes(60_000_000))
+    received = 0
+    while transport.get_write_buffer_size():
+        with contextlib.suppress(BlockingIOError):
+            received += len(peer.recv(40_000))
+        await asyncio.sleep(0)
+    transport.close()
+    received += len(await read_to_the_end(peer))
+    assert received == 60_000_000
 
 
 async def test_a_large_transfer_by_the_socket_methods_arrives_whole(loop, sockets):

@@ -1,10 +1,11 @@
-"""Everything that is taken from asyncio without being documented there.
+"""Everything that is taken from asyncio, and the interpreter, without being documented there.
 
 The one place to look when a new Python breaks the loop; tests/test_architecture.py checks that each name is still
 there and still does what is expected of it. What asyncio exports (`asyncio.Handle`, `asyncio.Transport`, ...) is
 imported where it is used.
 """
 
+import _thread
 import asyncio
 import inspect
 import socket
@@ -33,6 +34,9 @@ ThreadSafeHandle: Any = getattr(events, "_ThreadSafeHandle", asyncio.Handle)
 
 accept_descriptor: Callable[[socket.socket], tuple[int, Any]] = socket.socket._accept  # type: ignore[attr-defined]
 """What socket.accept() is made of: returns a descriptor and the peer's address."""
+
+count_threads: Callable[[], int] = _thread._count
+"""How many threads Python has started that have not ended; threading.active_count() is much slower."""
 
 SSLProtocol: Any = sslproto.SSLProtocol
 """TLS between a transport and a protocol."""

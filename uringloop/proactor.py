@@ -98,15 +98,15 @@ class Proactor:
             if harvest is not None:
                 self._arrivals, self._events = harvest
             self._turns += 1
+            self._expectant = harvest is not None
             if outbox.staged:
-                outbox.settle()
+                outbox.settle()  # a sender may submit or cancel something
         except BaseException:
             # A signal's handler has raised, most likely at the end of the wait that the signal has ended.
             if self._turns != self.ring.turns():
                 self._arrivals, self._events = self.ring.harvested()
                 self._turns = self.ring.turns()
             raise
-        self._expectant = harvest is not None
         if harvest is not None:
             self.dispatch()
 
@@ -157,6 +157,8 @@ class Proactor:
 
     def stop(self) -> None:
         """Leave nothing staged, and nothing half done that another thread could not go on with."""
+        if self.ring.forked:
+            return
         for operation in list(self._operations.values()):
             if not operation.restartable:
                 self.cancel(operation)

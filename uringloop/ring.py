@@ -29,6 +29,7 @@ POOL_BUFFERS = 128
 POOL_BUFFER_SIZE = 64 * 1024
 
 _FEATURE_NO_IOWAIT = 1 << 17
+_FEATURE_REGISTERED_RING = 1 << 13  # Linux 6.3
 _OPCODE_FIXED_FD_INSTALL = 54  # came with Linux 6.8, as the fairness of multishot receives did
 
 Event = tuple[int, int, int]
@@ -42,6 +43,7 @@ Harvest = tuple[Iterator[Arrival], Iterator[Event]]
 
 _NOTHING: Iterator[tuple[int, int, int]] = iter(())
 _NO_FLAGS = (0,)
+_UNKNOWN_FLAGS = (-1,)
 
 
 class Ring:
@@ -77,7 +79,9 @@ class Ring:
         self._enabled = False
         self._capacity = 0  # words known to fit in the array of events
         self._events = lib.ul_events(self.engine)
-        self.flags = lib.ul_flags(self.engine)
+        # Linux 6.1 does not announce what its threads have done: a send, say, that has often found its socket full.
+        announces = lib.ul_features(self.engine) & _FEATURE_REGISTERED_RING
+        self.flags = lib.ul_flags(self.engine) if announces else _UNKNOWN_FLAGS
         self._fit_features()
 
     def _fit_features(self) -> None:
@@ -106,8 +110,7 @@ class Ring:
         be built; returned are the last completions of the old one, and what it still had in flight is to be
         submitted again: the kernel gives that up untouched, since it completes nothing behind an owner's back.
         """
-        if self.forked:
-            raise RuntimeError("This event loop was made before the fork; a child process needs a loop of its own")
+        self._check_forked()
         last = None
         if self._enabled and not lib.ul_owned_here(self.engine):
             last = self._read(lib.ul_harvest(self.engine))
@@ -168,8 +171,10 @@ class Ring:
         """Cancel an operation; on return the kernel has let go of its file and memory.
 
         Not so in a thread that does not own the ring: there the cancel takes effect when the loop runs again, and
-        False is returned.
+        False is returned. In a forked child there is nothing to cancel: that is the parent's.
         """
+        if self.forked:
+            return True
         result = lib.ul_cancel(self.engine, key, ticket)
         self._check(result, but=errno.EEXIST)
         return result >= 0
@@ -205,8 +210,13 @@ class Ring:
             self._events = lib.ul_events(self.engine)
         return _triples(self._arrivals, arrived), _triples(self._events, words)
 
+    def _check_forked(self) -> None:
+        if self.forked:
+            raise RuntimeError("This event loop was made before the fork; a child process needs a loop of its own")
+
     def _check(self, result: int, but: int = 0) -> None:
         if result < 0 and result != -but:
+            self._check_forked()
             if result == -errno.ENOMEM:
                 raise MemoryError
             raise OSError(-result, os.strerror(-result))

@@ -3,7 +3,7 @@
 A turn: what transports have to send is handed to the ring; one call submits, waits and brings the completions;
 each completion is dispatched; timers that are due join the ready queue; and the callbacks that are ready at that
 moment are run. What they schedule runs in the next turn. While there are callbacks, and neither we nor the kernel
-have anything for the other, a turn is without that call.
+have anything for the other, and no other thread wants to run, a turn is without that call.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from . import borrowed
 from .asyncgens import AsyncGenerators
+from .borrowed import count_threads
 from .handles import Args, Handle, new_threadsafe_handle
 from .operations.base import Operation
 from .proactor import NO_LIMIT, Proactor
@@ -299,7 +300,8 @@ class Scheduling(AsyncGenerators):
         if self._unsent:
             self._flush()
         if self._ready or self._stopping:
-            if not proactor.is_idle():
+            # Other threads get the GIL during the call: without it, each would wait the interpreter's 5 ms for it.
+            if count_threads() or not proactor.is_idle():
                 proactor.turn(0.0)
         else:
             proactor.turn(self._time_left() if self._timers.heap else NO_LIMIT)
@@ -335,9 +337,9 @@ class Scheduling(AsyncGenerators):
         ready = self._ready
         for _ in range(len(ready)):
             handle = ready.popleft()
-            args = handle._args  # first: to cancel it, another thread takes the callback away first
             callback = handle._callback
-            if callback is not None:
+            args = handle._args  # last: to cancel it, another thread takes the arguments away first
+            if args is not None:
                 try:
                     if not args:
                         handle._context.run(callback)

@@ -132,6 +132,8 @@ static int enter_all(struct ul_engine *e, double timeout)
 
 static int submit_and_wait(struct ul_engine *e, double timeout)
 {
+    if (!e->open)
+        return -EBADF; /* in a forked child, where the ring's memory is not mapped */
     if (timeout != 0 && e->busy_poll > 0) {
         int result = enter_all(e, 0);
         if (result < 0)

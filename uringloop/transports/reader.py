@@ -246,6 +246,9 @@ class Reader(Receive):
             except OSError as error:
                 self._end(-(error.errno or errno.EIO))
                 return
+            except Exception as error:
+                self._fail_to_receive(error)
+                return
             if not count:
                 self._end(_END_OF_STREAM)
                 return
@@ -266,12 +269,20 @@ class Reader(Receive):
             buffer = self._borrow()
             if buffer is None:
                 return
-            with memoryview(buffer) as view:
-                count = min(len(data), view.nbytes)
-                ffi.memmove(view, data, count)
+            try:
+                with memoryview(buffer) as view:
+                    count = min(len(data), view.nbytes)
+                    ffi.memmove(view, data, count)
+            except Exception as error:
+                self._fail_to_receive(error)
+                return
             del buffer
             self._transport._run_protocol("buffer_updated", count)
             data = data[count:]
+
+    def _fail_to_receive(self, error: Exception) -> None:
+        """End the transport: what get_buffer() has returned is no buffer that can be written to."""
+        self._transport._fatal_error(error, "Fatal read error on socket transport")
 
     def _borrow(self) -> Any:
         """Return the BufferedProtocol's buffer, or None if it has none, which ends the transport."""

@@ -214,7 +214,8 @@ class Server(asyncio.AbstractServer):
 
     def _transports(self) -> list[DescriptorTransport]:
         """Return those of the connections; one that nobody refers to any more ends by itself."""
-        return [transport for reference in self._clients if (transport := reference())]
+        references = self._clients.copy()  # any transport may be collected, and so leave them, at any moment
+        return [transport for reference in references if (transport := reference())]
 
     def _attach(self, transport: weakref.ref[DescriptorTransport]) -> None:
         self._clients.add(transport)
