@@ -87,12 +87,15 @@ class DescriptorTransport(asyncio.BaseTransport):
         self._force_close(None)
 
     def _begin(self, started: Callable[[], object], waiter: asyncio.Future[None] | None) -> None:
-        """Have the protocol told of the connection, then call `started` and wake the waiter."""
+        """Have the protocol told of the connection, and wake who waits for it; after those, call `started`."""
         loop = self._loop
         loop.call_soon(self._protocol.connection_made, self, context=self._context)
-        loop.call_soon(started)
-        if waiter is not None:
+        if waiter is None:
+            loop.call_soon(started)
+        else:
+            # What has come already must not reach the protocol before who made the connection has the result.
             loop.call_soon(wake, waiter)
+            loop.call_soon(loop.call_soon, started)
 
     def _run_protocol(self, name: str, *args: Any) -> Any:
         """Call a method of the protocol in the transport's context; an error in it ends the transport."""
