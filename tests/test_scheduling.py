@@ -155,6 +155,18 @@ def test_a_callback_cancelled_in_its_own_turn_does_not_run(loop):
     run_briefly(loop)
 
 
+@pytest.mark.parametrize("method", ["call_soon", "call_later", "call_soon_threadsafe"])
+def test_none_in_place_of_a_callback_is_reported(loop, reports, method):
+    loop.set_debug(False)  # in debug mode it is refused
+    delay = [0.001] if method == "call_later" else []
+    handle = getattr(loop, method)(*delay, None)
+    assert not handle.cancelled()
+    loop.run_until_complete(asyncio.sleep(0.01))
+    report = reports.take()
+    assert isinstance(report["exception"], TypeError)
+    assert report["handle"] is handle
+
+
 def test_cancelling_lets_go_of_the_callback_and_its_arguments(loop):
     def callback(argument):
         pass

@@ -17,7 +17,7 @@ Args = TypeVarTuple("Args")
 
 
 class Handle(asyncio.Handle):
-    """A callback to be run once, which can be cancelled: then it is None.
+    """A callback to be run once, which can be cancelled: then its arguments are None.
 
     Who makes one sets `_callback`, `_args`, `_loop` and `_context`; the rest is the same for all.
     """
@@ -33,11 +33,11 @@ class Handle(asyncio.Handle):
 
     @property
     def _cancelled(self) -> bool:  # type: ignore[override]
-        return self._callback is None
+        return self._args is None
 
     def cancel(self) -> None:
         """Cancel the callback; if it has run already, or was cancelled before, this changes nothing."""
-        self._callback = self._args = None
+        self._args = self._callback = None
 
 
 class TimerHandle(Handle, asyncio.TimerHandle):
@@ -49,8 +49,8 @@ class TimerHandle(Handle, asyncio.TimerHandle):
 
     def cancel(self) -> None:
         """Cancel the call; if it has run already, or was cancelled before, this changes nothing."""
-        if self._callback is not None:
-            self._callback = self._args = None
+        if self._args is not None:
+            self._args = self._callback = None
             if self._scheduled:
                 self._loop._timers.note_cancelled()
 

@@ -342,9 +342,9 @@ class Scheduling(AsyncGenerators):
         ready = self._ready
         for _ in range(len(ready)):
             handle = ready.popleft()
-            args = handle._args  # first: to cancel it, another thread takes the callback away first
-            callback = handle._callback
-            if callback is not None:
+            callback = handle._callback  # first: to cancel it, another thread takes the arguments away first
+            args = handle._args
+            if args is not None:
                 try:
                     if not args:
                         handle._context.run(callback)

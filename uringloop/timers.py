@@ -28,7 +28,7 @@ class Timers:
         """Count a cancelled handle, and purge when most of the heap is made of them."""
         self._cancelled += 1
         if self._cancelled > _FEW and self._cancelled * 2 > len(self.heap):
-            self.heap = [entry for entry in self.heap if entry[2]._callback is not None]
+            self.heap = [entry for entry in self.heap if entry[2]._args is not None]
             heapify(self.heap)
             self._cancelled = 0
 
@@ -36,7 +36,7 @@ class Timers:
         """Return the time of the earliest call that is not cancelled, or None."""
         heap = self.heap
         while heap:
-            if heap[0][2]._callback is not None:
+            if heap[0][2]._args is not None:
                 return heap[0][0]
             self._cancelled -= 1
             heappop(heap)[2]._scheduled = False
@@ -48,7 +48,7 @@ class Timers:
         while heap and heap[0][0] <= now:
             handle = heappop(heap)[2]
             handle._scheduled = False
-            if handle._callback is None:
+            if handle._args is None:
                 self._cancelled -= 1
             else:
                 ready.append(handle)
