@@ -130,6 +130,23 @@ async def test_a_unix_socket_can_be_handed_over(loop, sockets):
     await dropped(transport)
 
 
+async def test_what_acts_like_a_socket_can_be_handed_over(loop, sockets):
+    class Wrapper:
+        def __init__(self, sock):
+            self.sock = sock
+
+        def __getattr__(self, name):
+            return getattr(self.sock, name)
+
+    ours, theirs = sockets.tcp_pair()
+    transport, protocol = await loop.create_connection(Recorder, sock=Wrapper(ours))
+    theirs.send(b"hello")
+    assert await protocol.receives(5) == b"hello"
+    transport.write(b"world")
+    assert await read_exactly(theirs, 5) == b"world"
+    await dropped(transport)
+
+
 async def test_a_connection_can_have_a_local_address(loop, sockets):
     listener = sockets.listener()
     address = ("127.0.0.1", free_port())

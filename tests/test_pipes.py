@@ -226,6 +226,7 @@ async def test_connection_made_comes_before_data_that_was_there_already(loop, en
     pipe, theirs = ends.to_read()
     os.write(theirs, b"early")
     async with reading(pipe) as (_, protocol):
+        assert protocol.calls == ["made"]  # and before its maker has it
         await protocol.receives(5)
         assert protocol.calls == ["made", "data"]
 

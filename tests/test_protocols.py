@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import socket
 import sys
@@ -13,7 +12,7 @@ import weakref
 
 import pytest
 from support.checks import forget, turns, until
-from support.protocols import BufferedRecorder, Echo, Recorder, closed, dropped, linked
+from support.protocols import BufferedRecorder, Echo, Recorder, closed, linked
 from support.running import variable
 from support.sockets import (
     STREAMS,
@@ -121,18 +120,6 @@ def test_an_exit_out_of_a_callback_leaves_the_loop_which_goes_on(loop, sockets, 
     loop.run_until_complete(leave())
 
 
-@streams
-@recorders
-async def test_the_transport_is_returned_before_what_has_arrived_is_delivered(loop, sockets, stream, recorder):
-    async with contextlib.AsyncExitStack() as stack:
-        ours, peer = sockets.pair(stream)
-        peer.send(b"early")
-        transport, protocol = await loop.create_connection(recorder, sock=ours)
-        stack.push_async_callback(dropped, transport)
-        assert protocol.calls == ["made"]
-        assert await protocol.receives(5) == b"early"
-
-
 # BufferedProtocol
 
 
@@ -143,16 +130,6 @@ async def test_a_buffered_protocol_receives_into_its_own_buffer(loop, sockets, s
     async with linked(sockets, BufferedRecorder(size), stream) as link:
         await send_all(link.peer, data)
         assert await link.protocol.receives(len(data)) == data
-
-
-@recorders
-async def test_what_has_come_is_given_after_create_connection_has_returned(loop, sockets, recorder):
-    ours, peer = sockets.tcp_pair()
-    peer.send(b"welcome")
-    _, protocol = await loop.create_connection(recorder, sock=ours)
-    assert protocol.calls == ["made"]
-    assert await protocol.receives(7) == b"welcome"
-    await dropped(protocol.transport)
 
 
 async def test_a_buffered_protocol_may_give_a_part_of_its_buffer(loop, sockets):

@@ -418,8 +418,9 @@ def test_a_loop_that_polls_looks_for_so_long_and_then_blocks():
 def test_a_loop_does_not_poll_unless_told_to(monkeypatch):
     monkeypatch.delenv("URINGLOOP_BUSY_POLL", raising=False)
     loop = uringloop.Loop()
-    assert cpu_time_of_a_sleep(loop) < POLLED
+    times = [cpu_time_of_a_sleep(loop) for _ in range(5)]
     loop.close()
+    assert min(times) < POLLED  # an emulated processor may take as long for what it does for the first time
 
 
 def test_the_environment_tells_how_long_to_poll(monkeypatch):

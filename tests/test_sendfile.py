@@ -541,6 +541,8 @@ async def test_a_file_by_tls(loop, sockets, make_file, size):
 async def test_tls_to_a_peer_that_reads_late(loop, sockets, make_file):
     async with encrypted(sockets) as ends:
         ends.server.transport.pause_reading()
+        # A fixed size, lest the kernel find that it may be all of the file.
+        ends.server.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         sending = loop.create_task(loop.sendfile(ends.client.transport, make_file(bytes(LARGE * 2)), 0, LARGE))
         await asyncio.sleep(0.05)
         assert not sending.done()

@@ -159,6 +159,22 @@ async def test_a_bound_socket_can_be_handed_over(loop, sockets):
     assert sock.fileno() == -1
 
 
+async def test_who_makes_a_server_has_it_before_a_connection_that_was_there_already(loop, sockets):
+    made = []
+
+    def factory():
+        made.append(Echo())
+        return made[-1]
+
+    listener = sockets.listener()
+    client = connect(sockets, listener.getsockname())
+    server = await loop.create_server(factory, sock=listener)
+    assert not made
+    await until(lambda: made)
+    client.close()
+    await finish(server)
+
+
 async def test_a_port_in_use_is_an_error_that_names_the_address(loop, sockets):
     busy = sockets.listener().getsockname()
     with pytest.raises(OSError, match="error while attempting to bind on address") as caught:

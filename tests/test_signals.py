@@ -23,13 +23,17 @@ def raise_signal(number=signal.SIGUSR1):
 def signals_from_outside(number, interval, times=1):
     """Have the signal come so many times while the loop is doing something else."""
 
+    started = threading.Event()
+
     def send():
+        started.wait()
         for _ in range(times):
             time.sleep(interval)
             raise_signal(number)
 
     thread = threading.Thread(target=send)
     thread.start()
+    started.set()  # not before start() has returned, which may take longer than the interval
     yield
     thread.join()
 

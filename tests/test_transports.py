@@ -76,6 +76,23 @@ async def test_connection_made_comes_before_data_that_was_there_already(loop, so
     await closed(transport)
 
 
+@streams
+@recorders
+async def test_who_makes_a_connection_has_it_before_data_that_was_there_already(loop, sockets, stream, recorder):
+    """Of a protocol, for example, whose callbacks use what the maker does with the result."""
+    ours, theirs = sockets.pair(stream)
+    theirs.send(b"early")
+    transport, protocol = await loop.create_connection(recorder, sock=ours)
+    assert protocol.calls == ["made"]
+    transport.pause_reading()
+    await turns(3)
+    assert protocol.calls == ["made"]
+    transport.resume_reading()
+    assert await protocol.receives(5) == b"early"
+    transport.close()
+    await closed(transport)
+
+
 async def test_five_hundred_connections_at_once(loop, sockets):
     pairs = [sockets.unix_pair() for _ in range(500)]
     transports = []

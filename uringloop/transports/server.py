@@ -52,7 +52,7 @@ class _Listener(Accept):
         if sys.version_info < (3, 15):
             self._context = copy_context()
         self.sock.listen(backlog)
-        self.start()
+        self._loop.call_soon(self.start)  # not now: the caller has its server before the first connection
 
     def start(self) -> None:
         """Begin to accept; does nothing if the server was closed meanwhile."""

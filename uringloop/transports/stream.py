@@ -60,7 +60,10 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         self._sock = sock
         self._peer = peer_of(sock)
         self._server = server
-        family = _family_of(sock)
+        try:
+            family = _family_of(sock)
+        except TypeError:  # it only acts like a socket
+            family = sock.family
         if family in (socket.AF_INET, socket.AF_INET6) and sock.proto in (0, socket.IPPROTO_TCP):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         may_multishot = self._proactor.ring.may_multishot(family)
