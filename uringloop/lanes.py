@@ -192,6 +192,10 @@ class Lane(Operation):
         else:
             self._loop.call_soon(callback, self, context=context)
 
+    def done(self) -> bool:
+        """Tell whether the task's wait is over; anyio asks what a task waits for."""
+        return not self._awaited
+
     def result(self) -> Any:
         """Return or raise the answer."""
         error = self._error
