@@ -97,6 +97,15 @@ async def test_extra_info_of_a_connection(loop, sockets, family):
     await dropped(transport)
 
 
+async def test_extra_info_may_be_replaced_for_all_connections(loop, sockets, monkeypatch):
+    """Programs do so in their own tests."""
+    transport, _ = await loop.create_connection(Recorder, *sockets.listener().getsockname())
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.Transport, "get_extra_info", lambda transport, name, default=None: f"the {name}")
+        assert transport.get_extra_info("peername") == "the peername"
+    await dropped(transport)
+
+
 async def test_the_socket_of_a_connection_can_be_used(loop, sockets):
     listener = sockets.listener()
     transport, _ = await loop.create_connection(Recorder, *listener.getsockname())

@@ -555,6 +555,14 @@ async def test_closing_sends_what_was_written_and_then_the_end(loop, ends, kind_
         assert pipe.closed
 
 
+async def test_a_write_transport_cannot_read(loop, ends):
+    pipe, _ = ends.to_write()
+    async with writing(pipe) as (transport, _):
+        for method in (transport.is_reading, transport.pause_reading, transport.resume_reading):
+            with pytest.raises(NotImplementedError):
+                method()
+
+
 async def test_what_a_write_transport_says_of_itself(loop, ends):
     pipe, _ = ends.to_write()
     async with writing(pipe) as (transport, protocol):

@@ -378,6 +378,23 @@ def test_loops_made_and_closed_in_a_row_leave_nothing(make_loop):
         make_loop().close()
 
 
+def test_a_closed_loop_is_freed_without_the_garbage_collector(kind, sockets, no_collection):
+    async def use(loop):
+        ours, theirs = sockets.tcp_pair()
+        await loop.sock_sendall(theirs, b"hello")
+        await loop.sock_recv(ours, 100)
+        loop.add_writer(ours, print)
+        await loop.run_in_executor(None, time.sleep, 0)
+        await loop.shutdown_default_executor()
+
+    loop = kind.new_event_loop()
+    loop.run_until_complete(use(loop))
+    loop.close()
+    kept = weakref.ref(loop)
+    del loop
+    assert kept() is None
+
+
 def test_a_loop_left_unclosed_emits_a_warning(kind):
     loops = [kind.new_event_loop()]
     loops[0].run_until_complete(asyncio.sleep(0))

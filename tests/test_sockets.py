@@ -617,3 +617,12 @@ async def test_both_directions_at_full_speed(loop, sockets):
     results = [receive_to_the_end(ours), receive_to_the_end(theirs)]
     digests = (await asyncio.gather(*tasks, *results))[2:]
     assert digests == [hashlib.sha256(data).digest()] * 2
+
+
+async def test_what_a_task_waits_for_tells_whether_it_is_done(loop, sockets):
+    ours, theirs = sockets.tcp_pair()
+    task = loop.create_task(loop.sock_recv(ours, 100))
+    await turns(3)
+    assert not task._fut_waiter.done()  # as anyio's wait_all_tasks_blocked() asks
+    theirs.send(b"hello")
+    assert await task == b"hello"

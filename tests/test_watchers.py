@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
 import itertools
 import os
 import pty
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 import tty
+import weakref
 
 import pytest
 from support.checks import outcome, stays, turns, until
@@ -654,6 +656,21 @@ async def test_a_number_used_again_is_watched_anew(loop, sockets):
         theirs.close()
 
 
+async def test_removing_leaves_nothing_to_the_garbage_collector(loop, sockets, no_collection):
+    ours, theirs = sockets.tcp_pair()
+    theirs.send(b"hello")
+    gc.collect()
+    for _ in range(100):
+        called = asyncio.Event()
+        loop.add_reader(ours, called.set)
+        loop.add_writer(ours, called.set)
+        await called.wait()
+        loop.remove_reader(ours)
+        loop.remove_writer(ours)
+    await turns(3)
+    assert gc.collect() < 100
+
+
 # failing, contexts, and the rest of the loop
 
 
@@ -791,6 +808,27 @@ def test_a_loop_closed_with_watchers_lets_go_of_them(loop, sockets):
     assert loop.remove_reader(ours) is False
     ours.close()
     assert sees_the_end(theirs)
+
+
+def test_a_loop_closed_with_watchers_frees_them_without_the_garbage_collector(loop, sockets, no_collection):
+    class Watcher:
+        def read(self):
+            ours.recv(100)
+            loop.stop()
+
+        def write(self):
+            pass
+
+    ours, theirs = sockets.tcp_pair()
+    watcher = Watcher()
+    loop.add_reader(ours, watcher.read)
+    loop.add_writer(ours, watcher.write)
+    theirs.send(b"hello")
+    loop.run_forever()
+    kept = weakref.ref(watcher)
+    del watcher
+    loop.close()
+    assert kept() is None
 
 
 async def test_a_watcher_added_from_a_callback_of_another_thread_wakes_the_loop(loop, sockets):

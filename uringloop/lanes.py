@@ -192,6 +192,10 @@ class Lane(Operation):
         else:
             self._loop.call_soon(callback, self, context=context)
 
+    def done(self) -> bool:
+        """Tell whether the task's wait is over; anyio asks what a task waits for."""
+        return not self._awaited
+
     def result(self) -> Any:
         """Return or raise the answer."""
         error = self._error
@@ -444,9 +448,8 @@ L = TypeVar("L", ReceiveLane, SendLane, AcceptLane)
 class Lanes(dict[int, L]):
     """The lanes of one kind by descriptor. They do not keep their sockets alive, so look at `sock` as well."""
 
-    def __init__(self, loop: Tasks, kind: Callable[[Tasks, weakref.ref[socket.socket], int], L]) -> None:
+    def __init__(self, kind: Callable[[Tasks, weakref.ref[socket.socket], int], L]) -> None:
         super().__init__()
-        self._loop = loop
         self._kind: Callable[[Tasks, weakref.ref[socket.socket], int], L] = kind
 
     def find(self, sock: socket.socket) -> L | None:
@@ -454,16 +457,16 @@ class Lanes(dict[int, L]):
         lane = self.get(sock.fileno())
         return lane if lane is not None and lane.sock() is sock else None
 
-    def of(self, sock: socket.socket) -> L:
+    def of(self, sock: socket.socket, loop: Tasks) -> L:
         """Return the socket's lane. That of an earlier socket with the same number is forgotten."""
-        return self.find(sock) or self._open(sock)
+        return self.find(sock) or self._open(sock, loop)
 
     def clear(self) -> None:
         """Close all lanes, and forget them."""
         while self:
             self.popitem()[1].close()
 
-    def _open(self, sock: socket.socket) -> L:
+    def _open(self, sock: socket.socket, loop: Tasks) -> L:
         fd = sock.fileno()
         self._forget(fd)
 
@@ -472,7 +475,7 @@ class Lanes(dict[int, L]):
             if lane is not None and lane.sock is reference:
                 self._forget(fd)
 
-        lane = self._kind(self._loop, weakref.ref(sock, forget), fd)
+        lane = self._kind(loop, weakref.ref(sock, forget), fd)
         self[fd] = lane
         return lane
 

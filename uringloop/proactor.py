@@ -183,6 +183,8 @@ class Proactor:
         self._operations.clear()
         self._later.clear()
         self.outbox.pending.clear()
+        self.observer = None
+        del self._report  # no reference cycle: it is, as the observer, a method of the loop
 
     def _drain(self) -> None:
         self.ring.cancel_all()

@@ -36,9 +36,9 @@ class Sockets(Executor, Watchers):
 
     def __init__(self) -> None:
         super().__init__()
-        self._receives = Lanes(self, ReceiveLane)
-        self._sends = Lanes(self, SendLane)
-        self._accepts = Lanes(self, AcceptLane)
+        self._receives = Lanes(ReceiveLane)
+        self._sends = Lanes(SendLane)
+        self._accepts = Lanes(AcceptLane)
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to `n` bytes; none at the end of the stream."""
@@ -200,7 +200,7 @@ class Sockets(Executor, Watchers):
         lane = lanes.get(fd)
         if lane is None or lane.sock() is not sock or fd in self._transports or self._debug:
             self._check_socket(sock)
-            lane = lanes.of(sock)
+            lane = lanes.of(sock, self)
         return lane
 
     def _check_socket(self, sock: socket.socket) -> int:

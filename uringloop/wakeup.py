@@ -70,3 +70,4 @@ class Wakeup(Operation):
         """Close both ends; the operation must not be in flight."""
         self._reader.close()
         self._writer.close()
+        del self._signalled  # no reference cycle: it is a method of the loop

@@ -96,8 +96,10 @@ class Watchers(Scheduling):
     def close(self) -> None:
         """Close the loop; all watches end."""
         super().close()
-        self._readers.clear()
-        self._writers.clear()
+        for watches in (self._readers, self._writers):
+            for watch in watches.values():
+                watch.poll.stop()
+            watches.clear()
         if self._epoll is not None:
             self._epoll.close()
 

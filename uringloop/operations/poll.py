@@ -32,9 +32,8 @@ class Poll(Operation):
         super().__init__()
         self._proactor = proactor
         self._events = events
-        self._callback = callback
+        self._callback: Callable[[], object] | None = callback
         self._multishot = False
-        self._stopped = False
         self.fd = fd
 
     def start(self) -> None:
@@ -43,7 +42,7 @@ class Poll(Operation):
 
     def stop(self) -> None:
         """Call back no more; on return the kernel holds the descriptor no longer."""
-        self._stopped = True
+        self._callback = None  # no reference cycle: it is, most often, a method of who has the poll
         self._proactor.cancel(self)
 
     def prepare(self, engine: Engine) -> int:
@@ -52,7 +51,8 @@ class Poll(Operation):
 
     def complete(self, result: int, flags: int) -> None:
         """Call back if the answer is what was asked for, and see to it that a further one comes."""
-        if self._stopped:
+        callback = self._callback
+        if callback is None:
             return
         ready = result > 0 and bool(result & (self._events | _ALWAYS))
         if flags & F_MORE:
@@ -62,4 +62,4 @@ class Poll(Operation):
             self._multishot = result >= 0 and not ready
             self._proactor.submit(self)
         if ready:
-            self._callback()
+            callback()

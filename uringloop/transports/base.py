@@ -41,13 +41,12 @@ class DescriptorTransport(asyncio.BaseTransport):
     _exclusive = True
     """Whether the loop refuses other uses of the descriptor."""
 
-    _extra: dict[str, Any] | None
-
     def __init__(
         self, loop: Watchers, fd: int, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None
     ) -> None:
         """`extra` is what get_extra_info() knows, or None for a transport that tells only when it is asked."""
-        self._extra = extra
+        if extra is not None:
+            super().__init__(extra)
         self._loop = loop
         self._proactor = loop._proactor
         self._fd = fd

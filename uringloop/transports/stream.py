@@ -39,7 +39,7 @@ _GONE: Any = _Gone()
 class StreamTransport(WritingTransport, asyncio.Transport):
     """A connection; see the Python documentation of asyncio.Transport."""
 
-    __slots__ = ("_peer", "_reader", "_server", "_sock", "_writer")
+    __slots__ = ("_description", "_peer", "_reader", "_server", "_sock", "_writer")
 
     _start_tls_compatible = True
     _sendfile_compatible = SendfileMode.TRY_NATIVE
@@ -59,6 +59,7 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         super().__init__(loop, sock.fileno(), protocol, None)
         self._sock = sock
         self._peer = peer_of(sock)
+        self._description: dict[str, Any] | None = None
         self._server = server
         try:
             family = _family_of(sock)
@@ -73,11 +74,12 @@ class StreamTransport(WritingTransport, asyncio.Transport):
             server._attach(self._reference)
         self._begin(self._reader.start, waiter)
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return the `socket`, the `sockname` or the `peername`, or the default."""
-        if self._extra is None:
-            self._extra = describe_socket(self._sock, self._peer)
-        return self._extra.get(name, default)
+    @property
+    def _extra(self) -> dict[str, Any]:
+        """What get_extra_info(), which is asyncio's, looks in; put together when it does: it may never do so."""
+        if self._description is None:
+            self._description = describe_socket(self._sock, self._peer)
+        return self._description
 
     # Receiving
 

@@ -89,7 +89,7 @@ class PipeWriter(Outgoing):
             self._transport._finish(None)
 
 
-class WritePipeTransport(PipeTransport, WritingTransport):
+class WritePipeTransport(PipeTransport, WritingTransport, asyncio.Transport):
     """A pipe that is written to; see the Python documentation of asyncio.WriteTransport."""
 
     _COMPLAINT = "Pipe transport is only for pipes, sockets and character devices"
