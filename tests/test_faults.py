@@ -19,6 +19,8 @@ from support.protocols import Recorder
 from support.running import in_thread
 from support.sockets import SocketMaker, pattern
 
+from uringloop.features import Features
+
 # Too little room in the ring and its pool
 
 
@@ -84,6 +86,8 @@ def test_many_connections_share_too_little(make_loop, monkeypatch, name, value):
 @pytest.fixture
 def pairs(make_loop, monkeypatch):
     """A hundred pairs of TCP sockets; loops that are made now have four pool buffers."""
+    if not Features.from_environment().pool:
+        pytest.skip("the pool is switched off")
     monkeypatch.setattr("uringloop.ring.POOL_BUFFERS", 4)
     with SocketMaker() as maker:
         yield [maker.tcp_pair() for _ in range(100)]
