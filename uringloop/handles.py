@@ -100,16 +100,6 @@ if sys.version_info >= (3, 14):
                 if not self._cancelled:
                     self._user_context.run(callback, *args)
 
-        def cancel(self: Any) -> None:
-            """Cancel the callback; waits for it if it runs in another thread."""
-            with self._lock:
-                if not self._cancelled:
-                    self._cancelled = True
-                    if self._loop.get_debug():
-                        self._repr = repr(self)
-                    self._callback = None
-                    self._args = ()  # not None, as asyncio has it: the loop may be about to call run() with them
-
     new_threadsafe_handle = ThreadSafeHandle
 
 else:
