@@ -434,7 +434,7 @@ class AcceptLane(Lane, Accept):
     def _connection(self, fd: int) -> tuple[socket.socket, Any]:
         listener = self.sock()
         assert listener is not None  # who waits for a connection keeps it
-        connection = adopt_descriptor(listener, fd)
+        connection = adopt_descriptor(kind_of(listener), fd)
         peer = self.peer()
         if peer is None:
             with contextlib.suppress(OSError):  # it has gone already
@@ -485,9 +485,14 @@ class Lanes(dict[int, L]):
             lane.drop()
 
 
-def adopt_descriptor(listener: socket.socket, fd: int) -> socket.socket:
-    """Return the non-blocking socket of a connection that this listener has accepted."""
-    connection = socket.socket(listener.family, listener.type, listener.proto, fd)
+def kind_of(sock: socket.socket) -> tuple[int, int, int]:
+    """Return a socket's family, type and protocol; it takes long, since Python makes enumerations of them."""
+    return sock.family, sock.type, sock.proto
+
+
+def adopt_descriptor(kind: tuple[int, int, int], fd: int) -> socket.socket:
+    """Return the non-blocking socket of a connection that a listener of this kind has accepted."""
+    connection = socket.socket(*kind, fd)
     connection.setblocking(False)
     return connection
 

@@ -12,6 +12,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from ..borrowed import TransportSocket, accept_descriptor
+from ..lanes import adopt_descriptor, kind_of
 from ..operations.accept import Accept
 from ..operations.base import os_error
 
@@ -42,7 +43,7 @@ class _Listener(Accept):
         self._stopped = False
         self._context = copy_context()
         self.sock = sock
-        self._kind = sock.family, sock.type, sock.proto  # to ask a socket for these takes long
+        self._kind = kind_of(sock)
 
     def listen(self, backlog: int) -> None:
         """Begin to listen and accept.
@@ -91,8 +92,7 @@ class _Listener(Accept):
             self._hand_over(fd)
 
     def _hand_over(self, fd: int) -> None:
-        connection = socket.socket(*self._kind, fd)
-        connection.setblocking(False)
+        connection = adopt_descriptor(self._kind, fd)
         self._context.copy().run(self._server._connected, connection, self._server)
 
     def _report(self, error: OSError) -> None:
