@@ -25,13 +25,6 @@ _MOCKED = ("logger", "signal", "socket", "sys")
 """What tests mock in the modules of asyncio's loop, by its global name there; it has the same name in ours."""
 
 
-class _MadeUp(asyncio.Transport):
-    """A connection that is none."""
-
-
-_MADE_UP = _MadeUp()
-
-
 def _is_debug_mode() -> bool:
     return coroutines._is_debug_mode()  # type: ignore[attr-defined]  # tests replace that one
 
@@ -79,8 +72,6 @@ def adapt() -> None:
     transport_class._paused = property(lambda transport: transport._reader.paused)
     server_class: Any = Server
     server_class._sockets = property(_listening)
-    server_class._attach = _with_made_up_connection(Server._attach)
-    server_class._detach = _with_made_up_connection(Server._detach)
 
 
 def _with_ring(turn: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -98,11 +89,6 @@ def _with_ring(turn: Callable[[Any], None]) -> Callable[[Any], None]:
             loop._proactor.stop()
 
     return run_once
-
-
-def _with_made_up_connection(method: Callable[[Any, Any], None]) -> Callable[..., None]:
-    """Return the server's method; told of no transport it takes a made up one, which counts as a connection."""
-    return lambda server, transport=_MADE_UP: method(server, transport)
 
 
 def _our_modules() -> set[ModuleType]:

@@ -214,11 +214,17 @@ static void end(struct operation *o)
     o->kind = NONE;
 }
 
+/* Could its pair be closed under it? Not if the kernel had let go; but who does not own the ring cannot have that. */
+static bool hung_up(const struct operation *o)
+{
+    return o->cancelled && !o->let_go && o->generation != pairs[o->pair].generation;
+}
+
 static void check_receive(const struct operation *o, int result, unsigned flags)
 {
     const char *bytes = o->memory;
     if (result <= 0) {
-        CHECK(result == -ECANCELED || (result == -ENOBUFS && o->kind != RECV));
+        CHECK(result == -ECANCELED || (result == -ENOBUFS && o->kind != RECV) || (result == 0 && hung_up(o)));
         return;
     }
     if (o->kind == RECV) {
@@ -273,7 +279,7 @@ static void complete(uint64_t key, int result, unsigned flags)
     else if (o->kind == CONNECT)
         CHECK(result == 0 || o->cancelled);
     else
-        CHECK(result == POLLIN || result == -ECANCELED);
+        CHECK(result == POLLIN || result == -ECANCELED || (result > 0 && hung_up(o)));
     if (!more)
         end(o);
 }

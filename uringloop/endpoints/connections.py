@@ -16,6 +16,7 @@ from typing import Any
 
 from ..borrowed import staggered_race
 from ..reporting import logger
+from ..transports.stream import disable_nagle
 from .tls import TLS
 
 _TAKES_SOCKET_AT_ONCE = sys.version_info >= (3, 14)
@@ -165,6 +166,7 @@ class Connections(TLS):
             protocol = protocol_factory()
         self._ensure_fd_no_transport(sock)  # that of another transport is not closed
         with _closed_on_failure(sock, takes_socket):
+            disable_nagle(sock)
             waiter = self.create_future()
             transport = self._make_transport(
                 sock, protocol, ssl, waiter,

@@ -138,13 +138,15 @@ class Servers(Connections):
         asyncio's loop, the error is told to the exception handler in debug mode only.
         """
 
-        def connected(connection: socket.socket, server: Server) -> None:
+        def connected(connection: socket.socket, peer: Any, server: Server) -> None:
             protocol = None
             waiter = self.create_future() if ssl else None
             try:
                 protocol = protocol_factory()
+                if connection.fileno() in self._transports:  # somebody has closed its descriptor
+                    self._ensure_fd_no_transport(connection)
                 transport = self._make_transport(
-                    connection, protocol, ssl, waiter, server,
+                    connection, protocol, ssl, waiter, server, peer,
                     server_side=True, ssl_handshake_timeout=ssl_handshake_timeout,
                     ssl_shutdown_timeout=ssl_shutdown_timeout,
                 )  # fmt: skip

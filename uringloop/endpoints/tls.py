@@ -26,6 +26,7 @@ class TLS(Sockets):
         ssl: SSLContext | bool | None,
         waiter: asyncio.Future[None] | None,
         server: Server | None = None,
+        peer: Any = None,
         **options: Any,
     ) -> asyncio.Transport:
         """Return a transport for the connected socket; with a context, an encrypted one.
@@ -33,11 +34,10 @@ class TLS(Sockets):
         True stands for a client's context with the system's certificates. The options are TLSProtocol's:
         server_side, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout.
         """
-        self._ensure_fd_no_transport(sock)
         if not ssl:
-            return StreamTransport(self, sock, protocol, waiter, server)
+            return StreamTransport(self, sock, protocol, waiter, server, peer)
         tls = TLSProtocol(self, protocol, None if isinstance(ssl, bool) else ssl, waiter, **options)
-        StreamTransport(self, sock, tls, server=server)
+        StreamTransport(self, sock, tls, server=server, peer=peer)
         transport: asyncio.Transport = tls._app_transport
         return transport
 

@@ -22,6 +22,12 @@ CANCELED = -errno.ECANCELED
 TRY_AGAIN = (-errno.EAGAIN, -errno.EINTR, -errno.ENOBUFS)
 """Results of a receive, a send or an accept that are no error: it is to be submitted again."""
 
+SLOTS_OF_SUBCLASS: tuple[str, ...] = ()
+"""The `__slots__` of a class whose attributes a subclass has in slots, of which there may be very many.
+
+No other of its bases may have any: Python cannot join them. In its other subclasses attributes are as usual.
+"""
+
 _next_key = itertools.count(2).__next__  # 0 and 1 are the engine's own; a key is never used for another object
 
 
@@ -32,6 +38,8 @@ class Operation:
     object is kept alive for that time, and with it everything it refers to. After its last completion it may be
     submitted again.
     """
+
+    __slots__ = SLOTS_OF_SUBCLASS
 
     resident = False
     """Belongs to the loop itself; not counted as something that its users have in flight."""

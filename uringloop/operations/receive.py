@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .._engine import ffi, lib
 from ..ring import POOL_BUFFER_SIZE, Ring
-from .base import Operation
+from .base import SLOTS_OF_SUBCLASS, Operation
 
 if TYPE_CHECKING:
     from .._engine import Engine
@@ -27,6 +27,8 @@ class Receive(Operation):
     Multishot, it is answered again and again until an answer comes without F_MORE. Who receives makes a subclass
     with `complete()`, and reads the answer there by `read()`.
     """
+
+    __slots__ = SLOTS_OF_SUBCLASS
 
     def __init__(self, ring: Ring, fd: int, size: int) -> None:
         """At most `size` bytes are received by each submission that is not multishot."""

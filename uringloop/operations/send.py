@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._engine import ffi, lib
-from .base import Operation
+from .base import SLOTS_OF_SUBCLASS, Operation
 
 if TYPE_CHECKING:
     from .._engine import Engine
@@ -17,6 +17,8 @@ class Send(Operation):
     Answered once: with the number of bytes sent, which is less than asked for only after a cancel or an error,
     or with -errno if nothing was sent. Never submit two for one socket: their bytes would mix.
     """
+
+    __slots__ = SLOTS_OF_SUBCLASS
 
     restartable = False  # the count of what was sent comes with the completion only
 

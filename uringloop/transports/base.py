@@ -35,7 +35,6 @@ class DescriptorTransport(asyncio.BaseTransport):
         "_open",
         "_proactor",
         "_protocol",
-        "_reference",
     )  # fmt: skip
 
     _exclusive = True
@@ -55,9 +54,8 @@ class DescriptorTransport(asyncio.BaseTransport):
         self._closing = False
         self._lost = 0  # not 0: the end is scheduled; counts the writes since
         self._open = True
-        self._reference: weakref.ref[Any] = weakref.ref(self)
         if self._exclusive:
-            loop._transports[fd] = self._reference
+            loop._transports[fd] = weakref.ref(self)
 
     def __repr__(self) -> str:
         state = "closed" if not self._open else "closing" if self._closing else "open"
@@ -165,13 +163,17 @@ def wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def describe_socket(sock: socket.socket, peer: Any) -> dict[str, Any]:
-    """Return what get_extra_info() knows of a socket with this peer."""
-    try:
-        address = sock.getsockname()
-    except OSError:
-        address = None
+def describe_socket(sock: socket.socket, address: Any, peer: Any) -> dict[str, Any]:
+    """Return what get_extra_info() knows of a socket with this address and peer."""
     return {"socket": TransportSocket(sock), "sockname": address, "peername": peer}
+
+
+def address_of(sock: socket.socket) -> Any:
+    """Return the socket's address; None if it is closed."""
+    try:
+        return sock.getsockname()
+    except OSError:
+        return None
 
 
 def peer_of(sock: socket.socket) -> Any:

@@ -7,7 +7,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .base import describe_socket, peer_of
+from .base import address_of, describe_socket, peer_of
 from .datagram_reader import DatagramReader
 from .datagram_writer import DatagramWriter
 from .outgoing import snapshot
@@ -39,7 +39,7 @@ class DatagramTransport(BufferingTransport, asyncio.Transport, asyncio.DatagramT
     ) -> None:
         """`address`, if not None, is the only one to send to; `waiter` is set when the protocol has been told."""
         peer = peer_of(sock)
-        super().__init__(loop, sock.fileno(), protocol, describe_socket(sock, peer))
+        super().__init__(loop, sock.fileno(), protocol, describe_socket(sock, address_of(sock), peer))
         self._sock = sock
         self._address = address
         self._reader = DatagramReader(self, sock)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..operations.base import SLOTS_OF_SUBCLASS
+
 if TYPE_CHECKING:
     from .base import DescriptorTransport
 
 HIGH_WATER = 64 * 1024  # bytes
+_LOW_WATER = HIGH_WATER // 4
 
 
 class FlowControl:
     """How much of a transport's writes waits, and whether its protocol is paused for that."""
+
+    __slots__ = SLOTS_OF_SUBCLASS
 
     def __init__(self, transport: DescriptorTransport) -> None:
         self._transport = transport
         self._protocol_paused = False
         self.size = 0  # bytes, those in flight included
         self.high = HIGH_WATER
-        self.low = HIGH_WATER // 4
+        self.low = _LOW_WATER
 
     def set_limits(self, high: int | None, low: int | None) -> None:
         """Set the sizes (bytes) above which the protocol is paused, and at or below which it is resumed."""

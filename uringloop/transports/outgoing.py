@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..operations.base import SLOTS_OF_SUBCLASS
 from .flow import FlowControl
 
 if TYPE_CHECKING:
@@ -24,13 +25,15 @@ _BYTES = "a bytes, bytearray, or memoryview object" if sys.version_info >= (3, 1
 class Outgoing(FlowControl):
     """The writes of a transport that wait. How they are sent, a subclass knows."""
 
-    def __init__(self, transport: DescriptorTransport, join_size: int) -> None:
-        """Chunks are joined for one send until they are `join_size` bytes."""
+    __slots__ = SLOTS_OF_SUBCLASS
+
+    _JOIN_SIZE: int
+    """Chunks are joined for one send until they are so long (bytes)."""
+
+    def __init__(self, transport: DescriptorTransport) -> None:
         super().__init__(transport)
-        self._join_size = join_size
         self._waiting: list[bytes | memoryview] = []
         self._queued = False  # for the end of the turn
-        self._unsent = transport._loop._unsent
 
     def write(self, data: bytes) -> None:
         """Send the data at the end of the turn."""
@@ -74,7 +77,7 @@ class Outgoing(FlowControl):
         if len(waiting) == 1:
             return waiting.pop()
         size = count = 0
-        while count < len(waiting) and size < self._join_size:
+        while count < len(waiting) and size < self._JOIN_SIZE:
             size += len(waiting[count])
             count += 1
         data = b"".join(waiting[:count]) if count > 1 else waiting[0]
@@ -83,7 +86,7 @@ class Outgoing(FlowControl):
 
     def _queue(self) -> None:
         self._queued = True
-        self._unsent.append(self)
+        self._transport._loop._unsent.append(self)
 
 
 def snapshot(data: Any, what: str = _BYTES) -> bytes:

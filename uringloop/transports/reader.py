@@ -43,13 +43,16 @@ _NO_ERROR = (*TRY_AGAIN, CANCELED)
 class Reader(Receive):
     """The receive of a stream transport, and what becomes of its answers."""
 
-    def __init__(
-        self, transport: StreamTransport, sock: socket.socket, may_multishot: bool, before: ReceiveLane | None
-    ) -> None:
-        """Prepare to receive from the socket, after delivering what is held by who received from it `before`."""
-        super().__init__(transport._proactor.ring, sock.fileno(), POOL_BUFFER_SIZE)
+    __slots__ = (
+        "_before", "_buffered", "_bulk", "_context", "_ended", "_flowing", "_held", "_is_plain", "_may_multishot",
+        "_paused", "_pool", "_proactor", "_protocol", "_streak", "_transport", "_watching",
+        "fd", "key", "memory", "multishot", "size", "ticket",
+    )  # fmt: skip
+
+    def __init__(self, transport: StreamTransport, may_multishot: bool, before: ReceiveLane | None) -> None:
+        """Prepare to receive, after delivering what is held by who received from the socket `before`."""
+        super().__init__(transport._proactor.ring, transport._fd, POOL_BUFFER_SIZE)
         self._transport = transport
-        self._sock = sock
         self._proactor = transport._proactor
         self._context = transport._context
         self._may_multishot = may_multishot
@@ -61,7 +64,6 @@ class Reader(Receive):
         # Arrivals; a number, the last, is a result with no bytes. An empty deque is larger than all the rest.
         self._held: deque[bytes | int] | None = None
         self._protocol = transport._protocol
-        self._view = transport._proactor.ring.pool_view
         self._buffered = isinstance(transport._protocol, asyncio.BufferedProtocol)
         self._watching = False
         self._bulk = False
@@ -136,7 +138,7 @@ class Reader(Receive):
             if stop - start == POOL_BUFFER_SIZE:
                 self._adapt(POOL_BUFFER_SIZE)
         elif self._flowing and self._buffered:
-            self._feed(self._view[start:stop])
+            self._feed(self._proactor.ring.pool_view[start:stop])
             self._adapt(stop - start)
         else:
             self._take(self._pool[start:stop])
@@ -156,6 +158,7 @@ class Reader(Receive):
                 self._end(result)
             else:
                 self._hold(result)
+            return
         self._arm()
 
     def _take(self, data: bytes) -> None:
@@ -239,7 +242,7 @@ class Reader(Receive):
                 return
             size = len(buffer)
             try:
-                count = self._sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+                count = self._transport._sock.recv_into(buffer, 0, socket.MSG_DONTWAIT)
                 del buffer  # the protocol may resize it now
             except (BlockingIOError, InterruptedError):
                 return

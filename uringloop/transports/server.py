@@ -6,27 +6,26 @@ import asyncio
 import errno
 import socket
 import sys
-import weakref
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..borrowed import TransportSocket, accept_descriptor
 from ..lanes import adopt_descriptor, kind_of
 from ..operations.accept import Accept
 from ..operations.base import os_error
+from .stream import disable_nagle
 
 if TYPE_CHECKING:
     from ..sockets import Sockets
-    from .base import DescriptorTransport
 
 ACCEPT_RETRY_DELAY = 1.0
 """Seconds that a listener waits when the system has no descriptor or memory left for a connection."""
 
 _OUT_OF_RESOURCES = (-errno.EMFILE, -errno.ENFILE, -errno.ENOBUFS, -errno.ENOMEM)
 
-Connected = Callable[[socket.socket, "Server"], object]
-"""Makes the transport of an accepted connection."""
+Connected = Callable[[socket.socket, Any, "Server"], object]
+"""Makes the transport of an accepted connection with this peer, or None if its address is yet to be asked for."""
 
 
 class _Listener(Accept):
@@ -52,6 +51,7 @@ class _Listener(Accept):
         """
         if sys.version_info < (3, 15):
             self._context = copy_context()
+        disable_nagle(self.sock)
         self.sock.listen(backlog)
         self._loop.call_soon(self.start)  # not now: the caller has its server before the first connection
 
@@ -77,7 +77,7 @@ class _Listener(Accept):
             return
         self.start()  # first: an exception out of what follows must not be the end of it
         if result >= 0:
-            self._hand_over(result)
+            self._hand_over(result, None)
             self._take_those_waiting()
 
     def _take_those_waiting(self) -> None:
@@ -86,14 +86,14 @@ class _Listener(Accept):
             if self._stopped:
                 break
             try:
-                fd, _ = accept_descriptor(self.sock)
+                fd, peer = accept_descriptor(self.sock)
             except OSError:  # none is left; whatever else it is, the accept in flight will be told as well
                 break
-            self._hand_over(fd)
+            self._hand_over(fd, peer)
 
-    def _hand_over(self, fd: int) -> None:
+    def _hand_over(self, fd: int, peer: Any) -> None:
         connection = adopt_descriptor(self._kind, fd)
-        self._context.copy().run(self._server._connected, connection, self._server)
+        self._context.copy().run(self._server._connected, connection, peer, self._server)
 
     def _report(self, error: OSError) -> None:
         self._loop.call_exception_handler(
@@ -122,7 +122,7 @@ class Server(asyncio.AbstractServer):
         self._connected = connected
         self._backlog = backlog
         self._on_close = closed
-        self._clients: set[weakref.ref[DescriptorTransport]] = set()
+        self._connection_count = 0
         self._waiters: list[asyncio.Future[None]] | None = []
         self._serving = False
         self._serving_forever: asyncio.Future[None] | None = None
@@ -212,20 +212,21 @@ class Server(asyncio.AbstractServer):
         self._waiters.append(waiter)
         await waiter
 
-    def _transports(self) -> list[DescriptorTransport]:
+    def _transports(self) -> list[Any]:
         """Return those of the connections; one that nobody refers to any more ends by itself."""
-        references = self._clients.copy()  # any transport may be collected, and so leave them, at any moment
-        return [transport for reference in references if (transport := reference())]
+        references = list(self._loop._transports.values())  # any may be collected, and so leave them, at any moment
+        transports = [reference() for reference in references]
+        return [transport for transport in transports if getattr(transport, "_server", None) is self]
 
-    def _attach(self, transport: weakref.ref[DescriptorTransport]) -> None:
-        self._clients.add(transport)
+    def _attach(self) -> None:
+        self._connection_count += 1
 
-    def _detach(self, transport: weakref.ref[DescriptorTransport]) -> None:
-        self._clients.discard(transport)
+    def _detach(self) -> None:
+        self._connection_count -= 1
         self._wake_if_over()
 
     def _wake_if_over(self) -> None:
-        if self._listeners is None and not self._clients and self._waiters is not None:
+        if self._listeners is None and not self._connection_count and self._waiters is not None:
             waiters, self._waiters = self._waiters, None
             for waiter in waiters:
                 if not waiter.done():

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..borrowed import SendfileMode
-from .base import describe_socket, peer_of
+from .base import address_of, describe_socket, peer_of
 from .outgoing import snapshot
 from .reader import Reader
 from .writer import Writer
@@ -26,6 +26,12 @@ _family_of = socket.SocketType.family.__get__
 """Of a socket, as a number: to make one of Python's enumeration of it takes longer than all the rest."""
 
 
+def disable_nagle(sock: socket.socket) -> None:
+    """Have what is written sent without delay; a listener hands this on to the connections that it accepts."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.proto in (0, socket.IPPROTO_TCP):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+
+
 class _Gone:
     """What a transport that has ended is to its operations that complete after that."""
 
@@ -39,7 +45,7 @@ _GONE: Any = _Gone()
 class StreamTransport(WritingTransport, asyncio.Transport):
     """A connection; see the Python documentation of asyncio.Transport."""
 
-    __slots__ = ("_description", "_peer", "_reader", "_server", "_sock", "_writer")
+    __slots__ = ("_address", "_description", "_peer", "_reader", "_server", "_sock", "_writer")
 
     _start_tls_compatible = True
     _sendfile_compatible = SendfileMode.TRY_NATIVE
@@ -54,31 +60,35 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None] | None = None,
         server: Server | None = None,
+        peer: Any = None,
     ) -> None:
-        """`waiter` is set when the protocol has been told of the connection; `server` counts its connections."""
+        """`waiter` is set when the protocol has been told of the connection; `server` counts its connections.
+
+        `peer` is the address of the other side, asked for if it is None.
+        """
         super().__init__(loop, sock.fileno(), protocol, None)
         self._sock = sock
-        self._peer = peer_of(sock)
+        self._peer = peer_of(sock) if peer is None else peer
+        self._address: Any = None  # of this side, once the socket does not know it any more
         self._description: dict[str, Any] | None = None
         self._server = server
         try:
             family = _family_of(sock)
         except TypeError:  # it only acts like a socket
             family = sock.family
-        if family in (socket.AF_INET, socket.AF_INET6) and sock.proto in (0, socket.IPPROTO_TCP):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         may_multishot = self._proactor.ring.may_multishot(family)
-        self._reader = Reader(self, sock, may_multishot, before=loop._receives.find(sock))
+        self._reader = Reader(self, may_multishot, before=loop._receives.find(sock) if loop._receives else None)
         self._writer = Writer(self, sock)
         if server is not None:
-            server._attach(self._reference)
+            server._attach()
         self._begin(self._reader.start, waiter)
 
     @property
     def _extra(self) -> dict[str, Any]:
         """What get_extra_info(), which is asyncio's, looks in; put together when it does: it may never do so."""
         if self._description is None:
-            self._description = describe_socket(self._sock, self._peer)
+            address = address_of(self._sock) if self._address is None else self._address
+            self._description = describe_socket(self._sock, address, self._peer)
         return self._description
 
     # Receiving
@@ -162,11 +172,11 @@ class StreamTransport(WritingTransport, asyncio.Transport):
         self._writer.drop()
 
     def _close_file(self) -> None:
-        self.get_extra_info("sockname")  # which the socket does not know any more when it is closed
+        self._address = address_of(self._sock)
         self._sock.close()
-        self._reader.set_protocol(None)
         # No reference cycle: the garbage collector may be late, and the protocol hold much.
+        self._reader._protocol = None
         self._reader._transport = self._writer._transport = _GONE
         server, self._server = self._server, None
         if server is not None:
-            server._detach(self._reference)
+            server._detach()

@@ -21,8 +21,6 @@ from .writing import WritingTransport
 if TYPE_CHECKING:
     from ..watchers import Watchers
 
-_JOIN_SIZE = 64 * 1024  # bytes: what a pipe holds, unless told otherwise
-
 # When its reader is gone a pipe has POLLERR, which a poll always answers with; a socket has this.
 _READER_GONE = select.POLLRDHUP
 
@@ -30,8 +28,10 @@ _READER_GONE = select.POLLRDHUP
 class PipeWriter(Outgoing):
     """What waits to be written to a pipe."""
 
+    _JOIN_SIZE = 64 * 1024  # what a pipe holds, unless told otherwise
+
     def __init__(self, transport: WritePipeTransport, fd: int) -> None:
-        super().__init__(transport, _JOIN_SIZE)
+        super().__init__(transport)
         self._fd = fd
         self._wait: Poll | None = None  # for room
 

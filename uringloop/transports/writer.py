@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .file_turn import FileTurn
     from .stream import StreamTransport
 
-_JOIN_SIZE = 256 * 1024  # bytes
 _PROMPT_SIZE = 64 * 1024  # bytes; more seldom finds room at once
 _COPIED_SIZE = 4 * 1024  # bytes; a write to which this much is prepended is hardly slower
 _NO_ERROR = (*TRY_AGAIN, CANCELED)
@@ -28,9 +27,16 @@ _NO_ERROR = (*TRY_AGAIN, CANCELED)
 class Writer(Outgoing, Send):
     """The send of a stream transport, and what waits to be sent."""
 
+    __slots__ = (
+        "_ended", "_file", "_in_flight", "_proactor", "_protocol_paused", "_queued", "_transport", "_waiting",
+        "data", "fd", "high", "key", "low", "pending", "prompt_limit", "refuses", "size", "sock", "ticket",
+    )  # fmt: skip
+
+    _JOIN_SIZE = 256 * 1024
+
     def __init__(self, transport: StreamTransport, sock: socket.socket) -> None:
-        Send.__init__(self, sock.fileno())
-        Outgoing.__init__(self, transport, _JOIN_SIZE)
+        Send.__init__(self, transport._fd)
+        Outgoing.__init__(self, transport)
         self.sock = sock
         self._proactor = transport._proactor
         self.pending = transport._proactor.outbox.pending
@@ -38,12 +44,10 @@ class Writer(Outgoing, Send):
         self._ended = False  # write_eof() was called
         self._file: FileTurn | None = None
         self.refuses = False  # no write is taken any more, or for the time of a file
-        self._be_prompt()
+        self.prompt_limit = _PROMPT_SIZE
+        """How long (bytes) a write may be that is put in the outbox; 0 while none may be."""
 
     # Prompt sends
-
-    prompt_limit: int
-    """How long (bytes) a write may be that is put in the outbox; 0 while none may be."""
 
     def add_to_pending(self, data: bytes) -> bool:
         """Have the data go with an earlier write of this turn, or return False if they are long."""
