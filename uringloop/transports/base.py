@@ -14,6 +14,7 @@ from ..borrowed import TransportSocket
 from ..reporting import logger
 
 if TYPE_CHECKING:
+    from ..proactor import Proactor
     from ..watchers import Watchers
 
 
@@ -33,7 +34,6 @@ class DescriptorTransport(asyncio.BaseTransport):
         "_loop",
         "_lost",
         "_open",
-        "_proactor",
         "_protocol",
     )  # fmt: skip
 
@@ -47,7 +47,6 @@ class DescriptorTransport(asyncio.BaseTransport):
         if extra is not None:
             super().__init__(extra)
         self._loop = loop
-        self._proactor = loop._proactor
         self._fd = fd
         self._protocol: Any = protocol
         self._context = contextvars.copy_context()
@@ -65,6 +64,10 @@ class DescriptorTransport(asyncio.BaseTransport):
         if getattr(self, "_open", False):
             _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
             self._shut()
+
+    @property
+    def _proactor(self) -> Proactor:
+        return self._loop._proactor
 
     def is_closing(self) -> bool:
         """Tell whether the transport is closing or closed."""

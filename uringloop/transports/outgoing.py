@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _BYTES = "a bytes, bytearray, or memoryview object" if sys.version_info >= (3, 14) else "a bytes-like object"
 
 
+NOTHING: list[bytes | memoryview] = []
+"""What waits if nothing does. All share this one, so it is replaced and never added to."""
+
+
 class Outgoing(FlowControl):
     """The writes of a transport that wait. How they are sent, a subclass knows."""
 
@@ -32,12 +36,15 @@ class Outgoing(FlowControl):
 
     def __init__(self, transport: DescriptorTransport) -> None:
         super().__init__(transport)
-        self._waiting: list[bytes | memoryview] = []
+        self._waiting = NOTHING
         self._queued = False  # for the end of the turn
 
     def write(self, data: bytes) -> None:
         """Send the data at the end of the turn."""
-        self._waiting.append(data)
+        if self._waiting:
+            self._waiting.append(data)
+        else:
+            self._waiting = [data]
         self.size += len(data)
         if not self._queued:
             self._queue()
@@ -65,7 +72,7 @@ class Outgoing(FlowControl):
         """Account for `count` bytes of `data` having been sent, and see what follows."""
         self.size -= count
         if count < len(data):
-            self._waiting.insert(0, memoryview(data)[count:])
+            self._put_first(memoryview(data)[count:])
         if self._protocol_paused and self.size <= self.low:
             self._resume_protocol()
         if not self.size:
@@ -75,14 +82,18 @@ class Outgoing(FlowControl):
         """Remove from what waits as much as goes into one send."""
         waiting = self._waiting
         if len(waiting) == 1:
-            return waiting.pop()
+            self._waiting = NOTHING
+            return waiting[0]
         size = count = 0
         while count < len(waiting) and size < self._JOIN_SIZE:
             size += len(waiting[count])
             count += 1
         data = b"".join(waiting[:count]) if count > 1 else waiting[0]
-        del waiting[:count]
+        self._waiting = waiting[count:]
         return data
+
+    def _put_first(self, data: bytes | memoryview) -> None:
+        self._waiting = [data, *self._waiting]
 
     def _queue(self) -> None:
         self._queued = True

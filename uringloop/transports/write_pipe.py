@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..operations.poll import WRITABLE, Poll
 from ..reporting import logger
-from .outgoing import Outgoing, snapshot
+from .outgoing import NOTHING, Outgoing, snapshot
 from .pipe import PipeTransport
 from .writing import WritingTransport
 
@@ -48,7 +48,7 @@ class PipeWriter(Outgoing):
 
     def drop(self) -> None:
         """Forget what was not written."""
-        self._waiting.clear()
+        self._waiting = NOTHING
         self.size = 0
         self._end_wait()
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..operations.base import CANCELED, TRY_AGAIN, os_error
 from ..operations.send import Send
-from .outgoing import Outgoing
+from .outgoing import NOTHING, Outgoing
 
 if TYPE_CHECKING:
     from .file_turn import FileTurn
@@ -29,7 +29,7 @@ class Writer(Outgoing, Send):
 
     __slots__ = (
         "_ended", "_file", "_in_flight", "_proactor", "_protocol_paused", "_queued", "_transport", "_waiting",
-        "data", "fd", "high", "key", "low", "pending", "prompt_limit", "refuses", "size", "sock", "ticket",
+        "data", "fd", "high", "key", "low", "pending", "prompt_limit", "size", "sock", "ticket",
     )  # fmt: skip
 
     _JOIN_SIZE = 256 * 1024
@@ -43,7 +43,6 @@ class Writer(Outgoing, Send):
         self._in_flight = False
         self._ended = False  # write_eof() was called
         self._file: FileTurn | None = None
-        self.refuses = False  # no write is taken any more, or for the time of a file
         self.prompt_limit = _PROMPT_SIZE
         """How long (bytes) a write may be that is put in the outbox; 0 while none may be."""
 
@@ -62,7 +61,7 @@ class Writer(Outgoing, Send):
         self.prompt_limit = 0
         pending = self.pending.pop(self, b"")
         if pending:
-            self._put_first(pending)
+            self._take_back(pending)
 
     def refused(self, data: bytes, result: int) -> None:
         """Have an operation send what the outbox could not."""
@@ -72,10 +71,10 @@ class Writer(Outgoing, Send):
         if result < 0 and result not in _NO_ERROR:
             self._fail(os_error(result))
         else:
-            self._put_first(memoryview(data)[max(result, 0) :])
+            self._take_back(memoryview(data)[max(result, 0) :])
 
-    def _put_first(self, data: bytes | memoryview) -> None:
-        self._waiting.insert(0, data)
+    def _take_back(self, data: bytes | memoryview) -> None:
+        self._put_first(data)
         self.size += len(data)
         if not self._queued:
             self._queue()
@@ -107,6 +106,11 @@ class Writer(Outgoing, Send):
         return self._ended
 
     @property
+    def refuses(self) -> bool:
+        """Whether no write is taken: any more, or for the time of a file."""
+        return self._ended or self._file is not None
+
+    @property
     def idle(self) -> bool:
         """Whether everything is sent."""
         return not self.size and self._file is None
@@ -115,14 +119,13 @@ class Writer(Outgoing, Send):
         """Shut down the sending side when everything is sent."""
         self.withdraw()
         self._ended = True
-        self.refuses = True
         if self.idle and not self._queued:
             self.sock.shutdown(socket.SHUT_WR)
 
     def drop(self) -> None:
         """Forget what was not sent."""
         self.withdraw()
-        self._waiting.clear()
+        self._waiting = NOTHING
         self.size = 0
         self._proactor.cancel(self)
         if self._file is not None:
@@ -134,12 +137,10 @@ class Writer(Outgoing, Send):
             raise RuntimeError("unable to send a file; sendfile is in progress")
         self.withdraw()
         self._file = turn
-        self.refuses = True
 
     def end_file(self) -> None:
         """Take writes again, and do what had to wait for the file."""
         self._file = None
-        self.refuses = self._ended
         if not self.size and not self._transport._lost:
             self._drained()
 
@@ -200,4 +201,4 @@ class Writer(Outgoing, Send):
             return
         self.size -= count
         if count < len(data):
-            self._waiting.insert(0, memoryview(data)[count:])
+            self._put_first(memoryview(data)[count:])
