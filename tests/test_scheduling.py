@@ -363,15 +363,18 @@ def test_a_timer_cancelled_when_already_due_does_not_run(loop):
     run_briefly(loop)
 
 
-def test_cancelled_timers_do_not_accumulate(loop):
+@pytest.mark.parametrize("in_between", [0, 1], ids=["in the turn that made them", "in a later turn"])
+def test_cancelled_timers_do_not_accumulate(loop, in_between):
     """A server that puts off a timeout with every message."""
     kept = []
     for _ in range(20):
-        for _ in range(500):
-            timer = loop.call_later(3600, print)
-            kept.append(weakref.ref(timer))
+        timers = [loop.call_later(3600, print) for _ in range(500)]
+        kept += map(weakref.ref, timers)
+        for _ in range(in_between):
+            run_briefly(loop)
+        for timer in timers:
             timer.cancel()
-            del timer
+        del timer, timers
         run_briefly(loop)
         run_briefly(loop)
         gc.collect()
@@ -379,13 +382,16 @@ def test_cancelled_timers_do_not_accumulate(loop):
         assert len(kept) <= 500
 
 
-def test_purging_cancelled_timers_loses_no_other(loop):
+@pytest.mark.parametrize("in_between", [0, 1], ids=["in the turn that made them", "in a later turn"])
+def test_cancelling_most_timers_loses_no_other(loop, in_between):
     seen = []
-    for number in range(1000):
-        timer = loop.call_later(0.02, seen.append, number)
+    timers = [loop.call_later(0.05, seen.append, number) for number in range(1000)]
+    for _ in range(in_between):
+        run_briefly(loop)
+    for number, timer in enumerate(timers):
         if number % 4:
             timer.cancel()
-    loop.run_until_complete(asyncio.sleep(0.04))
+    loop.run_until_complete(asyncio.sleep(0.07))
     assert sorted(seen) == list(range(0, 1000, 4))
 
 

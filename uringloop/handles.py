@@ -47,6 +47,7 @@ class TimerHandle(Handle, asyncio.TimerHandle):
     __slots__ = ()
 
     _scheduled: bool
+    """Whether it is in the heap."""
 
     def cancel(self) -> None:
         """Cancel the call; if it has run already, or was cancelled before, this changes nothing."""

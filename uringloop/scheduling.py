@@ -296,7 +296,7 @@ class Scheduling(AsyncGenerators):
         self._wakeup.close()
 
     def _turn(self) -> None:
-        proactor = self._proactor
+        proactor, timers = self._proactor, self._timers
         if self._unsent:
             self._flush()
         if self._ready or self._stopping:
@@ -304,9 +304,9 @@ class Scheduling(AsyncGenerators):
             if count_threads() or not proactor.is_idle():
                 proactor.turn(0.0)
         else:
-            proactor.turn(self._time_left() if self._timers.heap else NO_LIMIT)
-        if self._timers.heap:
-            self._timers.move_due(self.time(), self._ready)
+            proactor.turn(self._time_left() if timers.heap or timers.new else NO_LIMIT)
+        if timers.heap or timers.new:
+            timers.move_due(self.time(), self._ready)
         if self._ready:
             self._run_ready()
 

@@ -17,10 +17,14 @@ _Entry = tuple[float, int, Any]
 
 
 class Timers:
-    """The delayed calls of a loop, earliest first."""
+    """The delayed calls of a loop, earliest first.
+
+    Those made in a turn come into the heap at its end only: many are cancelled before, and cost little then.
+    """
 
     def __init__(self) -> None:
         self.heap: list[_Entry] = []
+        self.new: list[Any] = []  # handles
         self._next_number = itertools.count().__next__
         self._cancelled = 0
 
@@ -39,17 +43,24 @@ class Timers:
         handle._loop = loop
         handle._context = copy_context() if context is None else context
         handle._when = when
-        handle._scheduled = True
-        heappush(self.heap, (when, self._next_number(), handle))
+        handle._scheduled = False
+        self.new.append(handle)
         return handle  # type: ignore[no-any-return]
 
-    def keep(self, handle: Any) -> None:
+    def keep(self, handle: asyncio.TimerHandle) -> None:
         """Keep a handle made elsewhere until its time."""
-        handle._scheduled = True
-        heappush(self.heap, (handle.when(), self._next_number(), handle))
+        self.new.append(handle)
+
+    def _sort_in(self) -> None:
+        """Put what is new into the heap."""
+        new, self.new = self.new, []
+        for handle in new:
+            if handle._args is not None:
+                handle._scheduled = True
+                heappush(self.heap, (handle._when, self._next_number(), handle))
 
     def note_cancelled(self) -> None:
-        """Count a cancelled handle, and purge when most of the heap is made of them."""
+        """Count a cancelled handle of the heap, and purge when that is mostly made of them."""
         self._cancelled += 1
         if self._cancelled > _FEW and self._cancelled * 2 > len(self.heap):
             self.heap = [entry for entry in self.heap if entry[2]._args is not None]
@@ -58,6 +69,8 @@ class Timers:
 
     def next_time(self) -> float | None:
         """Return the time of the earliest call that is not cancelled, or None."""
+        if self.new:
+            self._sort_in()
         heap = self.heap
         while heap:
             if heap[0][2]._args is not None:
@@ -68,6 +81,8 @@ class Timers:
 
     def move_due(self, now: float, ready: deque[Any]) -> None:
         """Append the calls whose time has come to `ready`; never one before its time."""
+        if self.new:
+            self._sort_in()
         heap = self.heap
         while heap and heap[0][0] <= now:
             handle = heappop(heap)[2]
@@ -79,5 +94,6 @@ class Timers:
 
     def clear(self) -> None:
         """Forget all calls."""
+        self.new.clear()
         self.heap.clear()
         self._cancelled = 0
