@@ -263,6 +263,21 @@ async def test_extra_info_of_an_accepted_connection(loop, sockets):
     await finish(server)
 
 
+async def test_the_peers_of_accepted_connections_are_known_even_if_they_have_gone(loop, sockets):
+    clients = Clients()
+    server = await loop.create_server(clients, "127.0.0.1", 0)
+    peers = []
+    for _ in range(3):
+        client = connect(sockets, address_of(server))
+        peers.append(client.getsockname())
+        reset(client)
+    await until(lambda: len(clients.made) == len(peers))
+    for protocol in clients.made:
+        await protocol.ends()
+    assert [protocol.transport.get_extra_info("peername") for protocol in clients.made] == peers
+    await finish(server)
+
+
 async def test_what_came_before_the_accept_is_not_lost(loop, sockets):
     clients = Clients()
     server = await loop.create_server(clients, "127.0.0.1", 0)

@@ -25,7 +25,7 @@ ACCEPT_RETRY_DELAY = 1.0
 _OUT_OF_RESOURCES = (-errno.EMFILE, -errno.ENFILE, -errno.ENOBUFS, -errno.ENOMEM)
 
 Connected = Callable[[socket.socket, Any, "Server"], object]
-"""Makes the transport of an accepted connection with this peer, or None if its address is yet to be asked for."""
+"""Makes the transport of an accepted connection; None for its peer's address has that asked for."""
 
 
 class _Listener(Accept):
@@ -75,9 +75,10 @@ class _Listener(Accept):
             self._report(os_error(result))
             self._loop.call_later(ACCEPT_RETRY_DELAY, self.start)
             return
+        peer = self.peer() if result >= 0 else None
         self.start()  # first: an exception out of what follows must not be the end of it
         if result >= 0:
-            self._hand_over(result, None)
+            self._hand_over(result, peer)
             self._take_those_waiting()
 
     def _take_those_waiting(self) -> None:
