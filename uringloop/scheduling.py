@@ -49,11 +49,13 @@ class Scheduling(AsyncGenerators):
         self._stopping = False
         self._thread_id: int | None = None
         self._debug = borrowed.is_debug_mode()
+        self._careful = True  # closed or in debug mode: one question instead of two where it is asked very often
         self.slow_callback_duration = 0.1
         self._saved_origin_depth: int | None = None
         self._proactor = Proactor(self._report_operation)
         self._wakeup = Wakeup(self._proactor, self._signalled)
         self._closed = False
+        self._careful = self._debug
 
     def __repr__(self) -> str:
         return (
@@ -76,9 +78,8 @@ class Scheduling(AsyncGenerators):
 
         Raises RuntimeError if the loop is closed, as do all that schedule something.
         """
-        if self._closed:
+        if self._careful:
             self._check_closed()
-        if self._debug:
             self._check_thread()
             return self._queue_traced(callback, args, context, "call_soon")
         handle: Any = Handle()
@@ -109,7 +110,7 @@ class Scheduling(AsyncGenerators):
         """Run the callback after `delay` seconds, and not before."""
         if delay is None:
             raise TypeError("delay must not be None")
-        if self._closed or self._debug:
+        if self._careful:
             return self._add_checked_timer(self.time() + delay, callback, args, context)
         return self._timers.add(self.time() + delay, callback, args, self, context)
 
@@ -119,7 +120,7 @@ class Scheduling(AsyncGenerators):
         """Run the callback when time() has reached `when` (seconds), and not before."""
         if when is None:
             raise TypeError("when cannot be None")
-        if self._closed or self._debug:
+        if self._careful:
             return self._add_checked_timer(when, callback, args, context)
         return self._timers.add(when, callback, args, self, context)
 
@@ -183,6 +184,7 @@ class Scheduling(AsyncGenerators):
     def set_debug(self, enabled: bool) -> None:
         """Switch debug mode."""
         self._debug = enabled
+        self._careful = self._closed or enabled
         if self.is_running():
             self.call_soon_threadsafe(self._apply_debug)
 
@@ -288,7 +290,7 @@ class Scheduling(AsyncGenerators):
             return
         if self._debug:
             logger.debug("Close %r", self)
-        self._closed = True
+        self._closed = self._careful = True
         self._ready.clear()
         self._timers.clear()
         self._unsent.clear()

@@ -28,11 +28,11 @@ class Tasks(Scheduling):
         The keyword arguments (`name`, `context`, since Python 3.14 `eager_start`) are for asyncio.Task, or for the
         task factory.
         """
-        if self._closed:
-            self._check_closed()
         if self._task_factory is not None:
+            self._check_closed()
             return _made_by(self._task_factory, self, coro, kwargs)
-        if self._debug:
+        if self._careful:
+            self._check_closed()
             return self._make_traced(coro, kwargs)
         # Without a variable: a task that began at once may have an error whose traceback refers to this frame.
         return Task(coro, loop=self, **kwargs) if kwargs else Task(coro, loop=self)
