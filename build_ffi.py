@@ -10,7 +10,7 @@ from pathlib import Path
 import cffi
 
 CSRC = Path("uringloop/csrc")
-SOURCES = [str(CSRC / f"{name}.c") for name in ("setup", "buffers", "stage", "turn")]
+SOURCES = [str(CSRC / f"{name}.c") for name in ("setup", "buffers", "stage", "turn", "datagrams")]
 OLDEST_LIBURING = "2.3"
 # A function that the headers do not declare must fail here and now, not when the module is imported.
 COMPILE = ["-O2", "-Wall", "-Wextra", "-Werror=implicit-function-declaration"]

@@ -99,7 +99,7 @@ def test_the_engine_stays_small():
     lines = sum(
         len(path.read_text().splitlines()) for path in (PACKAGE / "csrc").iterdir() if path.suffix in {".c", ".h"}
     )
-    assert lines < 1000
+    assert lines < 1100
 
 
 def test_the_engine_is_typed_as_it_is():

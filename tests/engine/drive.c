@@ -3,9 +3,9 @@
  *     drive SEED SECONDS
  *
  * Checked are: every operation has exactly one last completion; bytes arrive once, in order and all of them, whichever
- * forms of send and receive are mixed and cancelled; a send at once that was not refused is done; after a cancel the
- * kernel uses neither memory nor descriptor. The sanitizers that this is compiled with check the rest. A seed repeats
- * the choices, though not the kernel's timing. */
+ * forms of send and receive are mixed and cancelled; datagrams arrive as they were sent; a send at once that was not
+ * refused is done; after a cancel the kernel uses neither memory nor descriptor. The sanitizers that this is compiled
+ * with check the rest. A seed repeats the choices, though not the kernel's timing. */
 #define _GNU_SOURCE
 #include "engine.h"
 #include "world.h"
@@ -27,6 +27,7 @@
 #define POOL_SIZE 1024
 #define FILLING ((char)0xa5) /* of memory that nothing was received into */
 #define FEATURE_NO_IOWAIT (1U << 17)
+#define MOST_DATAGRAMS (UL_LARGEST_BATCH + 8)
 #define MOST_TURNS 1000 /* until all that was cancelled has ended, with a ring that has little room */
 #define SIGNAL_INTERVAL 3000 /* us */
 #define OVERTIME 90          /* s */
@@ -60,7 +61,7 @@ struct at_once {
 static struct operation operations[MOST_OPERATIONS];
 static struct words arrivals, events; /* harvested, but not yet dispatched */
 static struct at_once sends[MOST_AT_ONCE];
-static int send_count, listener, broken[2];
+static int send_count, listener, broken[2], datagrams[2];
 static char *send_memory;
 static size_t send_memory_size;
 static unsigned pool_buffers;
@@ -69,7 +70,8 @@ static ul_engine *engine;
 static uint64_t next_key = 2;
 static bool enabled, restricted;
 static double deadline;
-static unsigned long staged_count, completed_count, cancelled_count, at_once_count, refused_count, rings;
+static unsigned long staged_count, completed_count, cancelled_count, at_once_count, refused_count, rings,
+    datagram_count;
 
 static struct operation *find(uint64_t key)
 {
@@ -402,6 +404,54 @@ static void settle(void)
     refused_count += refused;
 }
 
+/* Datagrams */
+
+/* Sends datagrams that fit into the receiver's buffer; each is of its own number. */
+static int send_datagrams(int *sizes)
+{
+    static char bytes[65507];
+    int count = below(MOST_DATAGRAMS), largest = 2000;
+    if (!below(8)) {
+        count = 1;
+        largest = sizeof(bytes);
+    }
+    for (int i = 0; i < count; i++) {
+        sizes[i] = below(4) ? below(largest + 1) : 0;
+        memset(bytes, i, (size_t)sizes[i]);
+        CHECK(send(datagrams[0], bytes, (size_t)sizes[i], MSG_DONTWAIT) == sizes[i]);
+    }
+    return count;
+}
+
+static void check_datagram(const int64_t *place, int number, int size)
+{
+    struct sockaddr_in sender;
+    socklen_t sender_size = sizeof(sender);
+    const char *memory = ul_batch_memory(engine);
+    CHECK(getsockname(datagrams[0], (struct sockaddr *)&sender, &sender_size) == 0);
+    CHECK(place[1] - place[0] == size && place[3] - place[2] == sender_size);
+    CHECK(place[0] >= 0 && place[1] < place[2] && place[3] <= (int64_t)ul_batch_size());
+    CHECK(memcmp(memory + place[2], &sender, sender_size) == 0);
+    for (int i = 0; i < size; i++)
+        CHECK(memory[place[0] + i] == (char)number);
+}
+
+/* In batches, as large as may be or not. */
+static void receive_datagrams(void)
+{
+    int sizes[MOST_DATAGRAMS], received = 0, result = 0;
+    CHECK(ul_batch_memory(engine) && ul_receive_batch(engine, -1, 1) == -EBADF);
+    int count = send_datagrams(sizes), most = 1 + below(MOST_DATAGRAMS), largest;
+    largest = most < UL_LARGEST_BATCH ? most : UL_LARGEST_BATCH;
+    while ((result = ul_receive_batch(engine, datagrams[1], (unsigned)most)) > 0) {
+        CHECK(result == (count - received < largest ? count - received : largest));
+        for (int i = 0; i < result; i++, received++)
+            check_datagram(ul_batch_places(engine) + i * UL_PLACE_WORDS, received, sizes[received]);
+    }
+    CHECK(result == -EAGAIN && received == count);
+    datagram_count += (unsigned long)count;
+}
+
 /* Turns */
 
 static void turn(double timeout)
@@ -506,7 +556,7 @@ static void fork_child(void)
 
 static void step(void)
 {
-    switch (below(16)) {
+    switch (below(17)) {
     case 0:
         CHECK(ul_flush(engine) == 0);
         break;
@@ -527,6 +577,9 @@ static void step(void)
     case 7:
         loop_turn();
         dispatch();
+        break;
+    case 8:
+        receive_datagrams();
         break;
     default:
         submit();
@@ -768,6 +821,18 @@ static void *watch(void *unused)
     return NULL;
 }
 
+static void make_datagram_pair(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    for (int end = 0; end < 2; end++) {
+        datagrams[end] = socket(AF_INET, SOCK_DGRAM, 0);
+        CHECK(bind(datagrams[end], (struct sockaddr *)&address, size) == 0);
+    }
+    CHECK(getsockname(datagrams[1], (struct sockaddr *)&address, &size) == 0);
+    CHECK(connect(datagrams[0], (struct sockaddr *)&address, size) == 0);
+}
+
 static void make_world(void)
 {
     socklen_t size = sizeof(listening_at);
@@ -776,6 +841,7 @@ static void make_world(void)
     listening_at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     CHECK(bind(listener, (struct sockaddr *)&listening_at, size) == 0 && listen(listener, 100) == 0);
     CHECK(getsockname(listener, (struct sockaddr *)&listening_at, &size) == 0);
+    make_datagram_pair();
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, broken) == 0 && close(broken[1]) == 0);
     for (int number = 0; number < PAIRS; number++)
         make_pair(number);
@@ -812,7 +878,8 @@ int main(int argc, char **argv)
         in_thread(own);
     }
     printf("seed %u: %lu rings, %lu operations staged, %lu completed, %lu cancelled, %lu sends at once, %lu refused, "
-           "%lu bytes\n",
-           seed, rings, staged_count, completed_count, cancelled_count, at_once_count, refused_count, byte_count);
+           "%lu bytes, %lu datagrams\n",
+           seed, rings, staged_count, completed_count, cancelled_count, at_once_count, refused_count, byte_count,
+           datagram_count);
     return 0;
 }

@@ -56,3 +56,9 @@ int ul_arrived(const ul_engine *e);
 unsigned ul_sends_at_once(const ul_engine *e);
 unsigned ul_settle(ul_engine *e);
 int64_t *ul_refusals(ul_engine *e);
+
+/* datagrams.c: datagrams received in batches, without the ring */
+void *ul_batch_memory(ul_engine *e);
+size_t ul_batch_size(void);
+int64_t *ul_batch_places(ul_engine *e);
+int ul_receive_batch(ul_engine *e, int fd, unsigned most);

@@ -21,6 +21,8 @@
 #define UL_DROPPED 0xff   /* opcode of a staged entry that was cancelled before the kernel saw it */
 #define UL_EVENT_WORDS 3  /* a completion is three int64: key, result, flags */
 #define UL_ARRIVAL_WORDS 3 /* an arrival is three int64: key, where its bytes begin in the pool, where they end */
+#define UL_LARGEST_BATCH 32 /* datagrams */
+#define UL_PLACE_WORDS 4   /* a place is four int64: where a datagram begins and ends, and its sender's address */
 #define UL_REFUSAL_WORDS 2 /* a refused send is two int64: its number, result */
 #define UL_AT_ONCE (1ULL << 63) /* in the user data of a send at once; its number is the rest */
 
@@ -63,11 +65,15 @@ struct ul_engine {
     unsigned pool_count, pool_size;
     unsigned short *lent;
     unsigned lent_count;
+
+    struct ul_batch *batch; /* NULL until there are datagrams to receive */
 };
 
 /* Gives the buffers lent at the last harvest back to the kernel. */
 void ul_pool_recycle(struct ul_engine *e);
 void ul_pool_free(struct ul_engine *e);
+
+void ul_batch_free(struct ul_engine *e);
 
 /* Does the kernel hold work or completions that only an enter brings out? Costs no system call. */
 bool ul_work_pending(const struct ul_engine *e);

@@ -149,6 +149,7 @@ void ul_free(ul_engine *e)
 {
     ul_close(e);
     ul_pool_free(e);
+    ul_batch_free(e);
     free(e->staged);
     free(e->dropped);
     free(e->refusals);

@@ -1,7 +1,7 @@
 """Socket addresses, from Python's form to the kernel's and back.
 
-For the families that have a ring operation of their own in hot paths. Any other address is left to Python's
-socket module, and so is any address that is wrong: it knows best what to say.
+For the families of hot paths. Any other address is left to Python's socket module, and so is any address that is
+wrong: it knows best what to say.
 """
 
 import os
@@ -12,7 +12,11 @@ from typing import Any
 SIZE = 128
 """Bytes of the largest sockaddr (sizeof(struct sockaddr_storage))."""
 
+FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+"""Those known here."""
+
 _UNIX_PATH_SIZE = 108
+_MOST_KNOWN = 4096
 
 
 def encode(family: int, address: Any) -> bytes | None:
@@ -48,3 +52,16 @@ def decode(raw: bytes) -> Any:
         path = raw[2:]
         return path if path[:1] == b"\0" else os.fsdecode(path.split(b"\0")[0])
     return None
+
+
+class Known(dict[bytes, Any]):
+    """Addresses by their sockaddr. Those that were not asked for yet are decoded, and kept, though not too many."""
+
+    def __missing__(self, raw: bytes) -> Any:
+        if len(self) >= _MOST_KNOWN:
+            self.clear()
+        address = self[raw] = decode(raw)
+        return address
+
+
+known = Known()

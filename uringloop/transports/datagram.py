@@ -71,14 +71,6 @@ class DatagramTransport(BufferingTransport, asyncio.Transport, asyncio.DatagramT
         if self.is_reading():
             self._reader.start()
 
-    def _deliver(self, data: bytes, address: Any) -> None:
-        try:
-            self._context.run(self._protocol.datagram_received, data, address)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # it costs the protocol this datagram, and not the endpoint, as with asyncio
-            self._report(error, "Error: protocol.datagram_received() call failed.")
-
     def _tell_error(self, error: OSError) -> None:
         try:
             self._context.run(self._protocol.error_received, error)

@@ -2,7 +2,8 @@
 
 Rules of this file:
 - A datagram goes by a system call at once: that costs 2.8 us, and a send operation 3.4, 32 of them submitted
-  together, without even an address to keep. Only the wait for room is an operation.
+  together, without even an address to keep. By sendto(2) from C it costs the same: 2.5 are the kernel's. Only the
+  wait for room is an operation.
 - Datagrams that found no room wait in the order they came, and those that come meanwhile behind them.
 - An unconnected Unix socket is always ready to be written to, even while the receiver's queue is full. So after a
   wait that was of no use there is a delay, where asyncio's loop would try again in every turn.
@@ -14,7 +15,6 @@ import asyncio
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..operations.poll import WRITABLE, Poll
@@ -56,14 +56,20 @@ class DatagramWriter(FlowControl):
 
         An error of the socket's is told to the protocol, whose own exceptions are the caller's.
         """
-        if self._waiting or not self._send(data, address, self._tell_caller):
-            if self._transport._lost:  # the socket will be closed before there is room
+        if not self._waiting:
+            try:
+                if self._send(data, address):
+                    return
+            except OSError as error:
+                self._transport._protocol.error_received(error)
                 return
-            self._waiting.append((data, address))
-            self.size += len(data) + _HEADER_SIZE
-            if self._wait is None and self._timer is None:
-                self._wait_for_room()
-            self._pause_protocol_if_full()
+        if self._transport._lost:  # the socket will be closed before there is room
+            return
+        self._waiting.append((data, address))
+        self.size += len(data) + _HEADER_SIZE
+        if self._wait is None and self._timer is None:
+            self._wait_for_room()
+        self._pause_protocol_if_full()
 
     def drop(self) -> None:
         """Forget what was not sent."""
@@ -71,11 +77,8 @@ class DatagramWriter(FlowControl):
         self.size = 0
         self._end_wait()
 
-    def _tell_caller(self, error: OSError) -> None:
-        self._transport._protocol.error_received(error)
-
-    def _send(self, data: bytes, address: Any, failed: Callable[[OSError], object]) -> bool:
-        """Send a datagram, or tell why that cannot be; return False if there is no room for it now."""
+    def _send(self, data: bytes, address: Any) -> bool:
+        """Send a datagram; return False if there is no room for it now."""
         try:
             if self._connected and (address is None or not self._peer_is_nameless):
                 self._sock.send(data)
@@ -83,9 +86,7 @@ class DatagramWriter(FlowControl):
                 self._sock.sendto(data, address)
         except (BlockingIOError, InterruptedError):
             return False
-        except OSError as error:
-            failed(error)
-        except (SystemExit, KeyboardInterrupt):
+        except (OSError, SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             self._transport._fatal_error(error, "Fatal write error on datagram transport")
@@ -114,10 +115,13 @@ class DatagramWriter(FlowControl):
             data, address = self._waiting.popleft()
             size = len(data) + _HEADER_SIZE
             self.size -= size
-            if not self._send(data, address, self._transport._tell_error):
-                self._waiting.appendleft((data, address))
-                self.size += size
-                break
+            try:
+                if not self._send(data, address):
+                    self._waiting.appendleft((data, address))
+                    self.size += size
+                    break
+            except OSError as error:
+                self._transport._tell_error(error)
             sent = True
         return sent
 
