@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #define SEND_BUFFER 8192 /* so that sends often find their socket full */
-#define PATIENCE 60000   /* ms that bytes may take over the loopback */
 
 struct pair pairs[PAIRS];
 atomic_ulong byte_count;

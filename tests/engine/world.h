@@ -11,6 +11,7 @@
 #define FED 3         /* another thread, the peer, sends to the pairs below this number, */
 #define OURS 5        /* and receives from those below this one; they live as long as the program */
 #define LARGEST 40000 /* bytes sent at a time */
+#define PATIENCE 60000 /* ms that bytes may take over the loopback */
 
 #define CHECK(condition) ((condition) ? (void)0 : failed(#condition, __FILE__, __LINE__))
 
