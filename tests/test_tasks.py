@@ -31,6 +31,24 @@ async def test_a_task_without_a_name_gets_one(loop):
     await task
 
 
+async def test_asyncios_classes_may_be_replaced_while_a_loop_runs(loop, monkeypatch):
+    """Programs do so in their own tests."""
+
+    class Replaced(asyncio.Task):
+        pass
+
+    class ReplacedFuture(asyncio.Future):
+        pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.tasks, "Task", Replaced)
+        patch.setattr(asyncio.futures, "Future", ReplacedFuture)
+        task, future = loop.create_task(asyncio.sleep(0)), loop.create_future()
+    assert type(task) is Replaced
+    assert type(future) is ReplacedFuture
+    await task
+
+
 async def test_create_task_takes_a_context(loop):
     async def value():
         return variable.get()

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from asyncio import Future, Task
+from asyncio import futures, tasks
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +20,7 @@ class Tasks(Scheduling):
 
     def create_future(self) -> "asyncio.Future[Any]":
         """Return a new future of this loop."""
-        return Future(loop=self)
+        return futures.Future(loop=self)
 
     def create_task(self, coro: Any, **kwargs: Any) -> Any:
         """Schedule a coroutine and return its task.
@@ -35,11 +35,11 @@ class Tasks(Scheduling):
             self._check_closed()
             return self._make_traced(coro, kwargs)
         # Without a variable: a task that began at once may have an error whose traceback refers to this frame.
-        return Task(coro, loop=self, **kwargs) if kwargs else Task(coro, loop=self)
+        return tasks.Task(coro, loop=self, **kwargs) if kwargs else tasks.Task(coro, loop=self)
 
     def _make_traced(self, coro: Any, options: dict[str, Any]) -> Any:
         """Return a task whose origin does not tell of this file."""
-        task: Any = Task(coro, loop=self, **options)
+        task: Any = tasks.Task(coro, loop=self, **options)
         if task._source_traceback:
             del task._source_traceback[-2:]
         try:
