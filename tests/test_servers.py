@@ -263,6 +263,25 @@ async def test_extra_info_of_an_accepted_connection(loop, sockets):
     await finish(server)
 
 
+@families
+async def test_what_waited_in_a_socket_that_listened_before_is_sent_to_without_delay(loop, sockets, family):
+    clients = Clients()
+    listener = sockets.keep(socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
+    listener.bind((HOSTS[family], 0))
+    listener.listen()
+    connect(sockets, listener.getsockname())
+    connect(sockets, listener.getsockname())
+    server = await loop.create_server(clients, sock=listener)
+    connect(sockets, listener.getsockname())
+    await until(lambda: len(clients.made) == 3 and hasattr(clients.made[-1], "transport"))
+    for protocol in clients.made:
+        sock = protocol.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        protocol.transport.close()
+        await protocol.ends()
+    await finish(server)
+
+
 async def test_the_peers_of_accepted_connections_are_known_even_if_they_have_gone(loop, sockets):
     clients = Clients()
     server = await loop.create_server(clients, "127.0.0.1", 0)

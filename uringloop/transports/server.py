@@ -41,6 +41,7 @@ class _Listener(Accept):
         self._server = server
         self._stopped = False
         self._context = copy_context()
+        self._was_listening = False  # before this server did
         self.sock = sock
         self._kind = kind_of(sock)
 
@@ -51,6 +52,7 @@ class _Listener(Accept):
         """
         if sys.version_info < (3, 15):
             self._context = copy_context()
+        self._was_listening = bool(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
         disable_nagle(self.sock)
         self.sock.listen(backlog)
         self._loop.call_soon(self.start)  # not now: the caller has its server before the first connection
@@ -94,6 +96,8 @@ class _Listener(Accept):
 
     def _hand_over(self, fd: int, peer: Any) -> None:
         connection = adopt_descriptor(self._kind, fd)
+        if self._was_listening:  # it may have come before the listener had anything to hand on
+            disable_nagle(connection)
         self._context.copy().run(self._server._connected, connection, peer, self._server)
 
     def _report(self, error: OSError) -> None:
