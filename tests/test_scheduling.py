@@ -405,6 +405,16 @@ def test_when_tells_the_time_of_a_timer(loop):
     later.cancel()
 
 
+@pytest.mark.uringloop_only("asyncio keeps it among its timers, and cannot run any more")
+def test_a_timer_at_what_is_no_time_is_refused_and_costs_no_other(loop):
+    seen = []
+    loop.call_later(0, seen.append, 1)
+    with pytest.raises(TypeError):
+        loop.call_at("x", print)
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert seen == [1]
+
+
 def test_timers_compare_by_their_time(loop):
     early, late = loop.call_at(1e9, print), loop.call_at(2e9, print)
     assert early < late

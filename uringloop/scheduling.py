@@ -120,6 +120,8 @@ class Scheduling(AsyncGenerators):
         """Run the callback when time() has reached `when` (seconds), and not before."""
         if when is None:
             raise TypeError("when cannot be None")
+        if type(when) is not float:
+            max(when, 0.0)  # raises TypeError for what is no time, which would end the loop later
         if self._careful:
             return self._add_checked_timer(when, callback, args, context)
         return self._timers.add(when, callback, args, self, context)
