@@ -143,8 +143,7 @@ class Servers(Connections):
             waiter = self.create_future() if ssl else None
             try:
                 protocol = protocol_factory()
-                if connection.fileno() in self._transports:  # somebody has closed its descriptor
-                    self._ensure_fd_no_transport(connection)
+                self._ensure_fd_no_transport(connection)
                 transport = self._make_transport(
                     connection, protocol, ssl, waiter, server, peer,
                     server_side=True, ssl_handshake_timeout=ssl_handshake_timeout,

@@ -77,7 +77,7 @@ class _Listener(Accept):
             self._report(os_error(result))
             self._loop.call_later(ACCEPT_RETRY_DELAY, self.start)
             return
-        peer = self.peer() if result >= 0 else None
+        peer = self.peer()  # before start(), which makes room for the next
         self.start()  # first: an exception out of what follows must not be the end of it
         if result >= 0:
             self._hand_over(result, peer)
