@@ -77,6 +77,23 @@ class Recorder(asyncio.DatagramProtocol):
         await until(lambda: len(self.got) >= count)
         return self.got
 
+    async def most_in_a_turn(self, count: int) -> int:
+        """Wait until so many datagrams have come in all; return the most that came in one turn."""
+        most = before = 0
+        while len(self.got) < count:
+            await asyncio.sleep(0)
+            most = max(most, len(self.got) - before)
+            before = len(self.got)
+        return most
+
+
+class Pausing(Recorder):
+    """Pauses reading with each datagram."""
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        super().datagram_received(data, addr)
+        self.transport.pause_reading()
+
 
 @contextlib.asynccontextmanager
 async def endpoint(protocol: Any = None, **options: Any) -> AsyncIterator[tuple[Any, Any]]:
@@ -322,11 +339,7 @@ async def test_a_flood_leaves_others_their_turn(loop, sockets):
     async with endpoint(sock=ours) as (_, protocol):
         for _ in range(400):
             theirs.send(b"x")
-        most = before = 0
-        while len(protocol.got) < 400:
-            await asyncio.sleep(0)
-            most = max(most, len(protocol.got) - before)
-            before = len(protocol.got)
+        most = await protocol.most_in_a_turn(400)
         assert 1 <= most <= 32
 
 
@@ -358,11 +371,6 @@ async def test_reading_can_be_paused(loop, sockets):
 
 
 async def test_a_pause_takes_effect_at_once(loop, sockets):
-    class Pausing(Recorder):
-        def datagram_received(self, data, addr):
-            super().datagram_received(data, addr)
-            self.transport.pause_reading()
-
     ours, theirs = sockets.udp_pair()
     async with endpoint(Pausing(), sock=ours) as (transport, protocol):
         for number in range(10):
@@ -467,14 +475,14 @@ def test_a_loop_that_was_stopped_goes_on_receiving(loop, sockets):
 async def test_a_pause_holds_what_has_been_received_with_the_datagram(loop, sockets):
     """It comes when reading goes on, without any help from what may arrive, and before that."""
 
-    class Pausing(Recorder):
+    class PausingTwice(Recorder):
         def datagram_received(self, data, addr):
             super().datagram_received(data, addr)
             if data in {b"3", b"7"}:
                 self.transport.pause_reading()
 
     ours, theirs = sockets.udp_pair()
-    async with endpoint(Pausing(), sock=ours) as (transport, protocol):
+    async with endpoint(PausingTwice(), sock=ours) as (transport, protocol):
         for number in range(10):
             theirs.send(b"%d" % number)
         await protocol.receives(4)
@@ -511,11 +519,6 @@ async def test_a_pause_that_ends_within_the_callback_does_no_harm(loop, sockets)
 
 @pytest.mark.parametrize("end", ["close", "abort"])
 async def test_nothing_is_delivered_after_the_end_of_a_pause(loop, sockets, end):
-    class Pausing(Recorder):
-        def datagram_received(self, data, addr):
-            super().datagram_received(data, addr)
-            self.transport.pause_reading()
-
     ours, theirs = sockets.udp_pair()
     async with endpoint(Pausing(), sock=ours) as (transport, protocol):
         for number in range(5):
@@ -572,33 +575,25 @@ async def test_small_and_large_datagrams_arrive_in_order_and_leave_others_their_
             protocol.got.clear()
             for data in sent:
                 theirs.send(data)
-            most = before = 0
-            while len(protocol.got) < len(sent):
-                await asyncio.sleep(0)
-                most = max(most, len(protocol.got) - before)
-                before = len(protocol.got)
+            most = await protocol.most_in_a_turn(len(sent))
             assert protocol.data == sent
             assert most <= 32
 
 
 async def test_what_is_held_leaves_others_their_turn(loop, sockets):
-    class Pausing(Recorder):
+    class PausingOnce(Recorder):
         def datagram_received(self, data, addr):
             super().datagram_received(data, addr)
             if len(self.got) == 1:
                 self.transport.pause_reading()
 
     ours, theirs = sockets.udp_pair()
-    async with endpoint(Pausing(), sock=ours) as (transport, protocol):
+    async with endpoint(PausingOnce(), sock=ours) as (transport, protocol):
         for _ in range(200):
             theirs.send(b"x")
         await protocol.receives(1)
         transport.resume_reading()
-        most = before = 0
-        while len(protocol.got) < 200:
-            await asyncio.sleep(0)
-            most = max(most, len(protocol.got) - before)
-            before = len(protocol.got)
+        most = await protocol.most_in_a_turn(200)
         assert 1 <= most <= 32
 
 

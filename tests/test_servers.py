@@ -160,17 +160,12 @@ async def test_a_bound_socket_can_be_handed_over(loop, sockets):
 
 
 async def test_who_makes_a_server_has_it_before_a_connection_that_was_there_already(loop, sockets):
-    made = []
-
-    def factory():
-        made.append(Echo())
-        return made[-1]
-
+    clients = Clients(Echo)
     listener = sockets.listener()
     client = connect(sockets, listener.getsockname())
-    server = await loop.create_server(factory, sock=listener)
-    assert not made
-    await until(lambda: made)
+    server = await loop.create_server(clients, sock=listener)
+    assert not clients.made
+    await until(lambda: clients.made)
     client.close()
     await finish(server)
 
