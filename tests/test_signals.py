@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from support.checks import turns, until, wakeup_fd
@@ -369,16 +370,27 @@ WAITS = {
 }
 
 
-def interrupt_when_ready(process):
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(0.05)
+def interrupt(process, after, busy=False):
+    """Sends SIGINT after the child said `after`, and waits for something unless it is busy.
+
+    asyncio's loop has no wakeup descriptor here: it does not see a signal that comes just before it goes to sleep.
+    """
+    assert process.stdout.readline() == f"{after}\n"
+    while not busy and state_of(process) != "S":
+        time.sleep(0.001)
     process.send_signal(signal.SIGINT)
+
+
+def state_of(process):
+    """One letter, see proc_pid_stat(5)."""
+    stat = Path(f"/proc/{process.pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0]
 
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_ctrl_c_cancels_the_main_task_and_ends_the_process(kind, wait):
     with child(kind, RUNNER.format(wait=WAITS[wait])) as process:
-        interrupt_when_ready(process)
+        interrupt(process, after="ready", busy=wait == "busy")
         out, err = process.communicate(timeout=20)
     assert out == "cancelled\nloop closed: False\n"
     assert err.rstrip().endswith("KeyboardInterrupt")
@@ -399,7 +411,7 @@ def test_ctrl_c_ends_asyncio_run(kind):
         say("interrupted")
     """
     with child(kind, script) as process:
-        interrupt_when_ready(process)
+        interrupt(process, after="ready")
         out, err = process.communicate(timeout=20)
     assert (out, err, process.returncode) == ("interrupted\n", "", 0)
 
@@ -422,9 +434,8 @@ def test_a_second_ctrl_c_interrupts_a_task_that_ignores_the_first(kind):
         os._exit(7)
     """
     with child(kind, script) as process:
-        interrupt_when_ready(process)
-        assert process.stdout.readline() == "ignored\n"
-        process.send_signal(signal.SIGINT)
+        interrupt(process, after="ready")
+        interrupt(process, after="ignored")
         out, _ = process.communicate(timeout=20)
     assert out == "interrupted\n"
     assert process.returncode == 7
@@ -442,7 +453,7 @@ def test_ctrl_c_leaves_run_forever_which_can_go_on(kind):
     loop.close()
     """
     with child(kind, script) as process:
-        interrupt_when_ready(process)
+        interrupt(process, after="ready")
         out, err = process.communicate(timeout=20)
     assert (out, err) == ("interrupted False\nwent on\n", "")
     assert process.returncode == 0
@@ -458,7 +469,7 @@ def test_ctrl_c_handled_by_the_loop_interrupts_nothing(kind):
     loop.close()
     """
     with child(kind, script) as process:
-        interrupt_when_ready(process)
+        interrupt(process, after="ready")
         out, err = process.communicate(timeout=20)
     assert (out, err, process.returncode) == ("stopped\n", "", 0)
 
