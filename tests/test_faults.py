@@ -413,6 +413,25 @@ async def test_a_socket_closed_under_its_transport_harms_no_other(loop, sockets,
         sock.close()
 
 
+async def test_a_transport_whose_socket_was_closed_leaves_the_number_to_the_next_one(loop, sockets):
+    ours, theirs = socket.socketpair()
+    transport, protocol = await loop.create_connection(Recorder, sock=ours)
+    transport.pause_reading()
+    number = ours.fileno()
+    ours.close()
+    pair = socket.socketpair()
+    [other] = [sock for sock in pair if sock.fileno() == number]
+    transport.abort()
+    next_transport, next_protocol = await loop.create_connection(Recorder, sock=other)
+    await protocol.ends()
+    with pytest.raises(RuntimeError, match="is used by transport"):
+        loop.add_reader(number, print)
+    next_transport.abort()
+    await next_protocol.ends()
+    for sock in (theirs, *pair):
+        sock.close()
+
+
 # Exits
 
 

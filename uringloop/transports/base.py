@@ -150,8 +150,14 @@ class DescriptorTransport(asyncio.BaseTransport):
     def _shut(self) -> None:
         self._open = False
         if self._exclusive:
-            self._loop._transports.pop(self._fd, None)
+            self._leave_number()
         self._close_file()
+
+    def _leave_number(self) -> None:
+        """Make room in the loop's table, unless someone closed the socket and the number is another's."""
+        reference = self._loop._transports.get(self._fd)
+        if reference is not None and reference() in (None, self):  # None while this one is collected
+            del self._loop._transports[self._fd]
 
     def _release_operations(self) -> None:
         raise NotImplementedError
