@@ -382,16 +382,31 @@ def test_cancelled_timers_do_not_accumulate(loop, in_between):
         assert len(kept) <= 500
 
 
-@pytest.mark.parametrize("in_between", [0, 1], ids=["in the turn that made them", "in a later turn"])
-def test_cancelling_most_timers_loses_no_other(loop, in_between):
+def test_what_is_due_runs_in_a_run_of_one_turn_after_what_was_ready(loop):
     seen = []
-    timers = [loop.call_later(0.05, seen.append, number) for number in range(1000)]
+    loop.call_at(loop.time() - 1, seen.append, "due")
+    loop.call_soon(seen.append, "ready")
+    loop.call_soon(loop.call_later, -1, seen.append, "due in the next turn")
+    run_briefly(loop)
+    assert seen == ["ready", "due"]
+    run_briefly(loop)
+    assert seen == ["ready", "due", "due in the next turn"]
+
+
+@pytest.mark.parametrize("in_between", [0, 1], ids=["in the turn that made them", "in a later turn"])
+def test_cancelling_most_timers_loses_no_other(loop, in_between, monkeypatch):
+    seen = []
+    in_an_hour = loop.time() + 3600
+    timers = [loop.call_at(in_an_hour, seen.append, number) for number in range(1000)]
     for _ in range(in_between):
         run_briefly(loop)
     for number, timer in enumerate(timers):
         if number % 4:
             timer.cancel()
-    loop.run_until_complete(asyncio.sleep(0.07))
+    run_briefly(loop)
+    assert not seen
+    monkeypatch.setattr(loop, "time", lambda: in_an_hour + 1)
+    run_briefly(loop)
     assert sorted(seen) == list(range(0, 1000, 4))
 
 

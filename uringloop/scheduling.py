@@ -320,14 +320,18 @@ class Scheduling(AsyncGenerators):
         return NO_LIMIT if when is None else max(when - self.time(), 0.0)
 
     def _first_turn(self) -> None:
-        """Run what was scheduled before the loop was run ahead of all input and output, as asyncio's loop does."""
+        """Run what was scheduled before the loop was run, and is due, ahead of all input and output.
+
+        As with asyncio's loop, that comes to its turn even if the loop is to stop at once.
+        """
+        self._timers.move_due(self.time(), self._ready)
         self._run_ready()
         self._flush()
         self._proactor.turn(0.0)
-        self._timers.move_due(self.time(), self._ready)
         if self._stopping:
             self._run_watchers()
         else:
+            self._timers.move_due(self.time(), self._ready)
             self._run_ready()
 
     def _run_watchers(self) -> None:
