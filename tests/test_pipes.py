@@ -929,7 +929,7 @@ async def test_streams_over_pipes(loop, ends):
     )
     writer = asyncio.StreamWriter(write_transport, protocol, None, loop)
     data = pattern(LARGE)
-    threading.Thread(target=pump, args=(from_sink, to_source)).start()
+    pumping = asyncio.create_task(in_thread(pump, from_sink, to_source))
 
     async def send():
         for start in range(0, LARGE, 9_999):
@@ -941,6 +941,7 @@ async def test_streams_over_pipes(loop, ends):
     sending = asyncio.create_task(send())
     assert await reader.readexactly(LARGE) == data
     await sending
+    await pumping
     ends.close(to_source)
     assert await reader.read() == b""
     read_transport.close()
