@@ -444,8 +444,7 @@ static void receive_datagrams(void)
     int count = send_datagrams(sizes), most = 1 + below(MOST_DATAGRAMS), largest;
     largest = most < UL_LARGEST_BATCH ? most : UL_LARGEST_BATCH;
     while (received < count) {
-        struct pollfd arrived = {.fd = datagrams[1], .events = POLLIN}; /* the kernel may be slow to deliver */
-        CHECK(poll(&arrived, 1, PATIENCE) == 1);
+        await(datagrams[1], POLLIN); /* the kernel may be slow to deliver */
         result = ul_receive_batch(engine, datagrams[1], (unsigned)most);
         CHECK(result > 0 && result <= (count - received < largest ? count - received : largest));
         for (int i = 0; i < result; i++, received++)

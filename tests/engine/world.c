@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define SEND_BUFFER 8192 /* so that sends often find their socket full */
+#define PATIENCE 60000   /* ms that bytes may take over the loopback */
 
 struct pair pairs[PAIRS];
 atomic_ulong byte_count;
@@ -133,12 +134,20 @@ void take_the_rest(int number)
     CHECK(pair->received == pair->sent);
 }
 
+void await(int fd, short events)
+{
+    struct pollfd awaited = {.fd = fd, .events = events};
+    int found;
+    while ((found = poll(&awaited, 1, PATIENCE)) < 0)
+        CHECK(errno == EINTR);
+    CHECK(found == 1);
+}
+
 void send_byte(int number)
 {
     struct pair *pair = &pairs[number];
     char byte = byte_at(number, pair->sent);
-    struct pollfd room = {.fd = pair->fds[0], .events = POLLOUT}; /* TCP has none before an acknowledgement */
-    CHECK(poll(&room, 1, PATIENCE) == 1);
+    await(pair->fds[0], POLLOUT); /* TCP has no room before an acknowledgement */
     CHECK(send(pair->fds[0], &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1);
     pair->sent++;
 }

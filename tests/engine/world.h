@@ -11,7 +11,6 @@
 #define FED 3         /* another thread, the peer, sends to the pairs below this number, */
 #define OURS 5        /* and receives from those below this one; they live as long as the program */
 #define LARGEST 40000 /* bytes sent at a time */
-#define PATIENCE 60000 /* ms that bytes may take over the loopback */
 
 #define CHECK(condition) ((condition) ? (void)0 : failed(#condition, __FILE__, __LINE__))
 
@@ -42,6 +41,9 @@ void take_bytes(int number, const char *bytes, int count);
 
 /* Receives what nobody has, and checks that it is all that was sent. */
 void take_the_rest(int number);
+
+/* Waits for events of poll(2), whatever signals come meanwhile. */
+void await(int fd, short events);
 
 void send_byte(int number);
 
