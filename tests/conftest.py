@@ -15,11 +15,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from support.checks import SLOWNESS, Reports, descriptors, left_open, operations_left, wind_up
+from support.checks import PATIENCE, Reports, descriptors, left_open, operations_left, wind_up
 from support.kinds import Kind, kinds_for
 from support.sockets import Names, SocketMaker
 
-LIMIT = 20.0 * SLOWNESS
+LIMIT = 2 * PATIENCE
 """Seconds that a coroutine test may take."""
 
 

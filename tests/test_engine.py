@@ -45,6 +45,7 @@ def test_the_compiler_has_nothing_to_warn_of(source, tmp_path):
     compile_c(*STRICT, "-O2", "-c", source, "-o", tmp_path / "object.o")
 
 
+@pytest.mark.timeout(180)  # it is compiled first, and the driver gives up by itself after a minute and a half
 def test_whatever_is_asked_of_it_nothing_is_lost(tmp_path, sanitizers):
     """For URINGLOOP_TESTS_DRIVE seconds, if not 3, under the sanitizers. A failure names the seed to repeat."""
     program = tmp_path / "drive"

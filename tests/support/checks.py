@@ -16,8 +16,8 @@ from support.kinds import Kind, operations_in_flight, own_operations
 SLOWNESS = float(os.environ.get("URINGLOOP_TESTS_SLOWNESS", "1"))
 """How many times slower than a real machine this one is, an emulated one perhaps."""
 
-PATIENCE = 5.0 * SLOWNESS
-"""Seconds that a test waits for what should happen at once."""
+PATIENCE = 20.0 * SLOWNESS
+"""Seconds that a test waits for what should happen at once, though the machine may stand still for some of them."""
 
 
 class Reports:
