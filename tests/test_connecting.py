@@ -407,6 +407,7 @@ async def test_a_unix_path_where_nobody_listens(loop, sockets, tmp_path):
 async def test_an_accepted_socket_can_be_handed_over(loop, sockets, family):
     listener = sockets.listener(family)
     client = sockets.keep(socket.create_connection(listener.getsockname()[:2]))
+    listener.setblocking(True)  # the kernel may be slow to bring the connection
     sock, address = listener.accept()
     transport, protocol = await loop.connect_accepted_socket(Recorder, sock)
     assert transport.get_extra_info("peername") == address
