@@ -79,7 +79,7 @@ class Recorder(asyncio.DatagramProtocol):
 
     async def most_in_a_turn(self, count: int) -> int:
         """Wait until so many datagrams have come in all; return the most that came in one turn."""
-        most = before = 0
+        most, before = 0, len(self.got)
         while len(self.got) < count:
             await asyncio.sleep(0)
             most = max(most, len(self.got) - before)
@@ -336,6 +336,7 @@ async def test_many_datagrams_arrive_in_order(loop, sockets):
 async def test_a_flood_leaves_others_their_turn(loop, sockets):
     ours, theirs = sockets.udp_pair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 400_000)
+    theirs.setblocking(True)  # the kernel may be slow to deliver
     async with endpoint(sock=ours) as (_, protocol):
         for _ in range(400):
             theirs.send(b"x")
@@ -674,6 +675,7 @@ def internet_pair(sockets: SocketMaker, here: tuple, there: tuple) -> tuple[sock
 async def comes_from(ours: socket.socket, senders: list[socket.socket]) -> None:
     """Check that the endpoint of this socket is told the senders that the socket module tells."""
     expected = []
+    ours.setblocking(True)  # the kernel may be slow to deliver
     for sender in senders:
         sender.send(b"x")
         expected.append(ours.recvfrom(1))
@@ -1102,9 +1104,9 @@ async def test_late_sends_to_an_address_are_sent_until_the_socket_is_closed(loop
     async with endpoint(sock=ours) as (transport, protocol):
         transport.close()
         transport.sendto(b"late", theirs.getsockname())
-        assert await read_datagrams(theirs, 1) == [b"late"]
         transport.sendto(bytes(LARGEST_UDP + 1), theirs.getsockname())
-        assert protocol.lost.is_set() or len(protocol.errors) == 1
+        assert len(protocol.errors) == 1
+        assert await read_datagrams(theirs, 1) == [b"late"]
 
 
 def test_an_endpoint_left_unclosed_emits_a_warning(loop, sockets):
