@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import random
+import select
 import socket
 import struct
 import time
@@ -85,16 +85,12 @@ class SocketMaker(contextlib.ExitStack):
         return sock.getsockname()
 
     def silent_address(self) -> tuple[str, int]:
-        """An address that neither accepts nor refuses: its queue is full."""
+        """An address that neither accepts nor refuses: the queue of its listener, which holds one, is full."""
         listener = self.listener(backlog=0)
-        address = listener.getsockname()
-        for _ in range(20):
-            client = self.new(socket.AF_INET)
-            client.connect_ex(address)
-            time.sleep(0.02)
-            if client.connect_ex(address) == errno.EALREADY:
-                return address
-        raise AssertionError("the queue of a listener cannot be filled here")
+        self.keep(socket.create_connection(listener.getsockname()))
+        in_the_queue, _, _ = select.select([listener], [], [], PATIENCE)
+        assert in_the_queue
+        return listener.getsockname()
 
 
 def free_port() -> int:
