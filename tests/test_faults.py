@@ -85,7 +85,7 @@ def test_many_connections_share_too_little(make_loop, monkeypatch, name, value):
 
 @pytest.fixture
 def pairs(make_loop, monkeypatch):
-    """A hundred pairs of sockets, Unix ones that deliver at once; loops that are made now have four pool buffers."""
+    """A hundred pairs of sockets that deliver at once; loops that are made now have four pool buffers."""
     if not Features.from_environment().pool:
         pytest.skip("the pool is switched off")
     monkeypatch.setattr("uringloop.ring.POOL_BUFFERS", 4)
@@ -317,7 +317,6 @@ async def test_a_storm_of_signals_for_the_loop_disturbs_no_transfer(loop, socket
 def test_a_stopped_process_goes_on_where_it_was(kind):
     script = """
     loop = new_event_loop()
-    loop.slow_callback_duration = 10
     left, right = socket.socketpair()
     left.setblocking(False)
 

@@ -13,7 +13,12 @@ from support.kinds import Kind
 
 _PRELUDE = """\
 import asyncio, os, signal, socket, sys, threading, time
-from {module} import {factory} as new_event_loop
+import {module}
+
+def new_event_loop():
+    loop = {module}.{factory}()
+    loop.slow_callback_duration = 1000
+    return loop
 
 def say(*words):
     print(*words, flush=True)
@@ -23,7 +28,10 @@ def say(*words):
 
 @contextlib.contextmanager
 def child(kind: Kind, script: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a script that finds ``new_event_loop`` and ``say`` ready for use."""
+    """Run a script that finds ``new_event_loop`` and ``say`` ready for use.
+
+    Its loops do not say in debug mode that a callback took long, as it may on a loaded machine.
+    """
     prelude = _PRELUDE.format(module=kind.module, factory=kind.factory)
     environment = dict(
         os.environ,
