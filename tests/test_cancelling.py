@@ -607,7 +607,7 @@ async def test_of_a_cancelled_sendall_a_beginning_is_sent_and_nothing_after(loop
 
 
 async def test_after_a_cancelled_sendall_the_next_follows_at_once(loop, sockets):
-    ours, theirs = sockets.tcp_pair()
+    ours, theirs = sockets.unix_pair()
     filled = fill(ours)
     task = loop.create_task(loop.sock_sendall(ours, b"never sent"))
     await asyncio.sleep(0.005)

@@ -126,7 +126,7 @@ def shrink(*socks: socket.socket) -> None:
 
 
 def fill(sock: socket.socket) -> int:
-    """Send until the kernel takes no more; say how much it took."""
+    """Send until the kernel takes no more; say how much it took. TCP takes a little more after a while."""
     sent = 0
     while True:
         try:
