@@ -18,7 +18,7 @@ import threading
 import time
 
 import pytest
-from support.checks import forget, outcome, turns
+from support.checks import PATIENCE, forget, outcome, turns
 from support.children import run
 from support.protocols import Recorder, dropped
 from support.sockets import (
@@ -194,7 +194,7 @@ async def test_waiting_a_short_while_again_and_again_loses_no_byte(loop, sockets
         for number in range(1800):
             await attempt(TIMEOUTS[number % len(TIMEOUTS)])
         sender.stop()
-        while await attempt(5):
+        while await attempt(PATIENCE):
             pass
     assert counts["timeouts"] >= 300  # or nothing was tried
     assert counts["bytes"] == sender.sent

@@ -15,6 +15,7 @@ from collections import deque
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.checks import PATIENCE
 
 import uringloop
 
@@ -120,7 +121,7 @@ def test_any_sequence_of_receives_and_cancels_keeps_the_stream(steps, tcp):
                 else:
                     receiver.begin(what, number)
             await receiver.finish()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while len(stream.received) < len(stream.expected):
                     await receiver.receive(100_000)
 
@@ -186,7 +187,7 @@ def test_any_sequence_of_accepts_and_cancels_keeps_every_connection(steps):
             if accepts:
                 await asyncio.wait(accepts)
             taken = [accept.result() for accept in accepts if not accept.cancelled()]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while len(taken) < len(clients):
                     taken.append(await loop.sock_accept(listener))
             assert [address for _, address in taken] == [client.getsockname() for client in clients]

@@ -27,6 +27,7 @@ _RESIDENT_GROWTH = 2 * 1024  # KiB; malloc's free memory goes to pieces, ever mo
 _BLOCKS_GROWTH = 0.02  # share of the interpreter's memory blocks
 _DESCRIPTORS_GROWTH = 0.1  # share; it depends on the machine's load how many connections are just closing
 _SPARE = 100  # descriptors beside those of the connections
+_LOOKS = 9  # at least, even if the machine stands still for the time that there is
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Soak:
                 await _run(clients, 0.1)
             end = time.monotonic() + self.load.seconds
             await _run(clients, self.load.warm_up)
-            while time.monotonic() < end:
+            while time.monotonic() < end or len(self.looks) < _LOOKS:
                 self._look()
                 await _run(clients, self.load.interval)
         finally:

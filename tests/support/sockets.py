@@ -136,8 +136,8 @@ def fill(sock: socket.socket) -> int:
 
 
 def sees_the_end(sock: socket.socket) -> bool:
-    """Whether the stream ends here within a moment, with no loop running meanwhile."""
-    sock.settimeout(1)
+    """Whether the stream ends here, with no loop running meanwhile."""
+    sock.settimeout(PATIENCE)
     try:
         return sock.recv(1) == b""
     finally:
