@@ -214,6 +214,7 @@ async def test_a_send_that_is_cancelled_can_be_followed_by_others(loop, sockets,
     assert not any(received[:-3])
 
 
+@pytest.mark.uringloop_only("asyncio leaves the position as it was if the kernel makes room in the wrong turn")
 @pytest.mark.parametrize("wait", [0, 1, 2])
 async def test_a_send_that_is_cancelled_when_there_is_room_is_sent_or_not(loop, sockets, make_file, wait):
     ours, theirs = sockets.tcp_pair()
@@ -489,7 +490,8 @@ async def test_the_fallback_keeps_to_the_limits(loop, sockets):
             assert not any(await read_exactly(link.peer, LARGE))
             assert await sending == LARGE
         await until(lambda: link.transport.get_write_buffer_size() == 0)
-        assert link.protocol.calls in (["made"], ["made", "pause", "resume"])
+        pauses = link.protocol.calls.count("pause")  # as many as the kernel was slow to take more
+        assert link.protocol.calls == ["made"] + ["pause", "resume"] * pauses
 
 
 async def test_the_fallback_waits_for_what_was_written_before(loop, sockets):
