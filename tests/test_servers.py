@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import itertools
 import os
@@ -216,10 +217,10 @@ async def test_the_backlog_is_honoured(loop, sockets):
     """With the loop busy, no more connections are queued than asked for (and one)."""
     server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=2)
     clients = [sockets.new(socket.AF_INET) for _ in range(6)]
-    for client in clients:
-        client.connect_ex(address_of(server))
-    connected = [client.connect_ex(address_of(server)) in (0, 106) for client in clients]
-    assert 2 <= sum(connected) <= 4
+    connected = 0
+    while connected < 2:  # the kernel may be slow
+        connected = sum(client.connect_ex(address_of(server)) in (0, errno.EISCONN) for client in clients)
+    assert connected <= 4
     for client in clients:
         client.close()
     await finish(server)
