@@ -9,7 +9,7 @@ import random
 import socket
 
 import pytest
-from support.checks import SLOWNESS, until
+from support.checks import until
 from support.protocols import dropped
 from support.sockets import pattern, read_to_the_end
 
@@ -101,7 +101,7 @@ async def test_a_large_transfer_each_way_at_once_arrives_whole(loop, sockets, st
         end = exchange(seed)
         await loop.create_connection(lambda end=end: end, sock=sock)
         ends.append(end)
-    await until(lambda: all(hasattr(end, "at_end") for end in ends), patience=15 * SLOWNESS)
+    await until(lambda: all(hasattr(end, "at_end") for end in ends))
     expected = digest_of_the_whole()
     for end in ends:
         assert end.at_end == end.received == SIZE
