@@ -11,9 +11,10 @@ import socket
 import ssl
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from support.checks import outcome, stays, turns
+from support.checks import outcome, stays, turns, until
 from support.sockets import (
     INTERNET,
     STREAMS,
@@ -274,9 +275,12 @@ async def test_accepting_one_who_has_gone_from_a_family_that_is_left_to_python(k
     if not kind.is_oracle:
         monkeypatch.setattr(importlib.import_module("uringloop.operations.addresses"), "decode", lambda raw: None)
     listener = sockets.listener()
-    reset(socket.create_connection(listener.getsockname()))
-    connection, address = await loop.sock_accept(listener)
-    with connection:
+    client = socket.create_connection(listener.getsockname())
+    connection = f":{client.getpeername()[1]:04X} 0100007F:{client.getsockname()[1]:04X} "
+    reset(client)
+    await until(lambda: connection not in Path("/proc/net/tcp").read_text())
+    accepted, address = await loop.sock_accept(listener)
+    with accepted:
         assert address is None or kind.is_oracle
 
 
