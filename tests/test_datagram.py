@@ -518,6 +518,51 @@ async def test_a_pause_that_ends_within_the_callback_does_no_harm(loop, sockets)
         assert protocol.data == [b"%d" % number for number in range(100)]
 
 
+async def test_a_task_can_ask_for_each_datagram_when_it_has_the_last(loop, sockets):
+    """The protocol keeps none: it has a future for one, or nobody has asked."""
+
+    class Asked(Recorder):
+        asked: asyncio.Future[bytes]
+
+        def datagram_received(self, data, addr):
+            self.asked.set_result(data)
+
+        async def ask(self, count):
+            for _ in range(count):
+                self.asked = loop.create_future()
+                yield await self.asked
+
+    ours, theirs = sockets.udp_pair()
+    sent = [bytes([number]) * (9000 if number in {3, 4, 5, 20} else 100) for number in range(80)]
+    protocol = Asked()
+    answer = asyncio.ensure_future(collected(protocol.ask(len(sent))))
+    await turns(2)
+    async with endpoint(protocol, sock=ours):
+        for data in sent:
+            theirs.send(data)
+        assert await answer == sent
+
+
+async def collected(items: AsyncIterator[bytes]) -> list[bytes]:
+    return [item async for item in items]
+
+
+@pytest.mark.parametrize("size", [1, 9000])
+async def test_what_a_protocol_schedules_at_a_datagram_runs_before_the_next_comes(loop, sockets, size):
+    class Scheduling(Recorder):
+        def datagram_received(self, data, addr):
+            super().datagram_received(data, addr)
+            if len(self.got) == 3:
+                loop.call_soon(self.transport.close)
+
+    ours, theirs = sockets.udp_pair()
+    async with endpoint(Scheduling(), sock=ours) as (transport, protocol):
+        for _ in range(6):
+            theirs.send(bytes(size))
+        await closed(transport)
+        assert len(protocol.got) == 3
+
+
 @pytest.mark.parametrize("end", ["close", "abort"])
 async def test_nothing_is_delivered_after_the_end_of_a_pause(loop, sockets, end):
     ours, theirs = sockets.udp_pair()

@@ -32,7 +32,9 @@ Datagram = tuple[bytes, Any]
 class DatagramReader:
     """Receives datagrams in batches: of one, if they are large or if only the socket module knows their addresses.
 
-    What has been received when reading is paused, or when a callback ends the loop, is held until it is wanted.
+    What has been received when reading is paused, or when a callback ends the loop, is held until it is wanted. It
+    is held, too, while what the protocol has scheduled at a datagram is still to run: as with asyncio's loop, a
+    task that waits for one datagram can ask for the next before that comes.
     """
 
     def __init__(self, transport: DatagramTransport, sock: socket.socket) -> None:
@@ -48,6 +50,7 @@ class DatagramReader:
         self._are_large = False
         self._poll: Poll | None = None  # while receiving
         self._held: list[Datagram] = []
+        self._goes_on = False  # soon, with what is held
 
     def start(self) -> None:
         """Begin to receive, or go on."""
@@ -55,7 +58,7 @@ class DatagramReader:
             self._poll = Poll(self._transport._proactor, self._sock.fileno(), READABLE, self._receive)
             self._poll.start()
             if self._held:
-                self._transport._loop.call_soon(self._deliver_held)
+                self._go_on_soon()
 
     def stop(self) -> None:
         """Deliver nothing until start(); what arrives stays with the kernel as far as it has room."""
@@ -64,12 +67,9 @@ class DatagramReader:
             poll.stop()
 
     def _receive(self) -> None:
-        """Receive a batch, or an error, when nothing is held."""
-        if self._held:
-            self._deliver_held()
-            return
+        """Receive a batch, or an error, when nothing is to come before."""
         left = _LARGEST_BATCH
-        while left and self._poll is not None:
+        while left and self._poll is not None and not self._goes_on:
             most = left if self._decodes and not self._are_large else 1
             try:
                 datagrams = self._receive_some(most)
@@ -102,7 +102,13 @@ class DatagramReader:
             for start, stop, name, name_stop in zip(places, places, places, places)
         ]
 
-    def _deliver_held(self) -> None:
+    def _go_on_soon(self) -> None:
+        if not self._goes_on:
+            self._goes_on = True
+            self._transport._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._goes_on = False
         if self._poll is not None:
             held, self._held = self._held, []
             self._deliver(iter(held))
@@ -110,6 +116,8 @@ class DatagramReader:
     def _deliver(self, datagrams: Iterator[Datagram]) -> None:
         transport = self._transport
         run = transport._context.run
+        ready = transport._loop._ready
+        scheduled = len(ready)
         try:
             for data, address in datagrams:
                 try:
@@ -118,9 +126,9 @@ class DatagramReader:
                     raise
                 except BaseException as error:  # it costs the protocol this datagram, as with asyncio
                     transport._report(error, "Error: protocol.datagram_received() call failed.")
-                if self._poll is None:
+                if self._poll is None or len(ready) != scheduled:
                     break
         finally:
             self._held = list(datagrams)
-            if self._held and self._poll is not None:  # a callback has raised SystemExit or KeyboardInterrupt
-                transport._loop.call_soon(self._deliver_held)
+            if self._poll is not None and (self._held or len(ready) != scheduled):
+                self._go_on_soon()
