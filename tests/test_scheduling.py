@@ -320,6 +320,36 @@ def test_a_timer_in_the_past_is_due_at_once(loop):
     assert sorted(seen) == ["negative", "past", "zero"]
 
 
+def run_until_a_thread_stops_it(loop):
+    """Run for a while that no timer has to end."""
+    stopper = threading.Timer(0.02, loop.call_soon_threadsafe, (loop.stop,))
+    stopper.start()
+    loop.run_forever()
+    stopper.join()
+
+
+@pytest.mark.uringloop_only("asyncio ends the loop by a ValueError", when=sys.version_info >= (3, 13))
+def test_a_timer_at_nan_is_due_and_keeps_no_other_waiting(loop):
+    seen = []
+    loop.call_later(float("nan"), seen.append, "nan")
+    run_until_a_thread_stops_it(loop)
+    assert seen == ["nan"]
+    loop.call_at(float("nan"), seen.append, "nan")
+    loop.call_later(0.001, seen.append, "after")
+    run_until_a_thread_stops_it(loop)
+    assert sorted(seen) == ["after", "nan", "nan"]
+
+
+@pytest.mark.parametrize("never", [float("inf"), 1e300, 1e18, 10**30])
+def test_a_timer_that_is_never_due_keeps_no_other_waiting(loop, never):
+    seen = []
+    timer = loop.call_later(never, seen.append, "never")
+    loop.call_later(0.001, seen.append, "soon")
+    run_until_a_thread_stops_it(loop)
+    timer.cancel()
+    assert seen == ["soon"]
+
+
 def test_a_due_timer_comes_after_the_callbacks_already_ready(loop):
     seen = []
     loop.call_later(0, seen.append, "timer")

@@ -317,7 +317,7 @@ class Scheduling(AsyncGenerators):
     def _time_left(self) -> float:
         """Return the seconds until the next delayed call."""
         when = self._timers.next_time()
-        return NO_LIMIT if when is None else max(when - self.time(), 0.0)
+        return NO_LIMIT if when is None else max(0.0, when - self.time())  # in this order: 0 for a NaN
 
     def _first_turn(self) -> None:
         """Run what was scheduled before the loop was run, and is due, ahead of all input and output.

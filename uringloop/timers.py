@@ -84,7 +84,7 @@ class Timers:
         if self.new:
             self._sort_in()
         heap = self.heap
-        while heap and heap[0][0] <= now:
+        while heap and not heap[0][0] > now:  # a NaN is due, as with asyncio, lest all wait behind it
             handle = heappop(heap)[2]
             handle._scheduled = False
             if handle._args is None:
