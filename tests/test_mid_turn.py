@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import signal
+from collections.abc import Iterator
 
 import pytest
 from support.checks import turns
@@ -94,3 +97,31 @@ async def test_a_write_that_the_socket_refused_is_not_lost_by_what_follows(loop,
         assert received == bytes(before) + data + b"more"
     await dropped(transport)
     await protocol.ends()
+
+
+@pytest.fixture
+def alarms() -> Iterator[None]:
+    """An alarm raises KeyboardInterrupt."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_an_interrupt_costs_one_timer_at_the_most(loop, alarms):
+    """That at which it comes: when one is put among the others, or taken out, or called."""
+    randomly = random.Random(1)
+    seen: list[int] = []
+
+    def begin():
+        for number in range(2000):
+            loop.call_later(0.0005, seen.append, number)
+        signal.setitimer(signal.ITIMER_REAL, randomly.uniform(0.00001, 0.001))
+
+    for _ in range(30):
+        seen.clear()
+        loop.call_soon(begin)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+        loop.call_later(0.001, loop.stop)
+        loop.run_forever()
+        assert 1999 <= len(seen) == len(set(seen))

@@ -24,7 +24,7 @@ class Timers:
 
     def __init__(self) -> None:
         self.heap: list[_Entry] = []
-        self.new: list[Any] = []  # handles
+        self.new: deque[Any] = deque()  # handles
         self._next_number = itertools.count().__next__
         self._cancelled = 0
 
@@ -52,9 +52,10 @@ class Timers:
         self.new.append(handle)
 
     def _sort_in(self) -> None:
-        """Put what is new into the heap."""
-        new, self.new = self.new, []
-        for handle in new:
+        """Put what is new into the heap, one by one: an exception out of a signal's handler costs no other."""
+        new = self.new
+        while new:
+            handle = new.popleft()
             if handle._args is not None:
                 handle._scheduled = True
                 heappush(self.heap, (handle._when, self._next_number(), handle))
@@ -63,8 +64,9 @@ class Timers:
         """Count a cancelled handle of the heap, and purge when that is mostly made of them."""
         self._cancelled += 1
         if self._cancelled > _FEW and self._cancelled * 2 > len(self.heap):
-            self.heap = [entry for entry in self.heap if entry[2]._args is not None]
-            heapify(self.heap)
+            heap = [entry for entry in self.heap if entry[2]._args is not None]
+            heapify(heap)
+            self.heap = heap
             self._cancelled = 0
 
     def next_time(self) -> float | None:
