@@ -591,6 +591,24 @@ async def test_an_abort_takes_effect_at_once(loop, sockets):
         assert protocol.calls == ["made", "datagram", "lost"]
 
 
+@pytest.mark.parametrize("size", [1, 10_000], ids=["small", "large"])
+def test_each_run_of_a_loop_that_is_stopped_at_a_datagram_brings_one(loop, sockets, size):
+    class Stopping(Recorder):
+        def datagram_received(self, data, addr):
+            super().datagram_received(data, addr)
+            loop.stop()
+
+    ours, theirs = sockets.udp_pair()
+    transport, protocol = loop.run_until_complete(loop.create_datagram_endpoint(Stopping, sock=ours))
+    sent = [b"%d" % number * size for number in range(5)]
+    for data in sent:
+        theirs.send(data)
+    for count in range(1, 6):
+        loop.run_forever()
+        assert protocol.data == sent[:count]
+    loop.run_until_complete(dropped(transport))
+
+
 @pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt])
 def test_what_ends_the_loop_loses_no_datagram(loop, sockets, ending):
     class Ending(Recorder):

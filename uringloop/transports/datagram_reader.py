@@ -34,7 +34,8 @@ class DatagramReader:
 
     What has been received when reading is paused, or when a callback ends the loop, is held until it is wanted. It
     is held, too, while what the protocol has scheduled at a datagram is still to run: as with asyncio's loop, a
-    task that waits for one datagram can ask for the next before that comes.
+    task that waits for one datagram can ask for the next before that comes. If it has stopped the loop, what
+    follows is left for the next run.
     """
 
     def __init__(self, transport: DatagramTransport, sock: socket.socket) -> None:
@@ -115,9 +116,12 @@ class DatagramReader:
 
     def _deliver(self, datagrams: Iterator[Datagram]) -> None:
         transport = self._transport
+        loop = transport._loop
         run = transport._context.run
-        ready = transport._loop._ready
+        ready = loop._ready
         scheduled = len(ready)
+        stopping = loop._stopping
+        has_to_wait = False
         try:
             for data, address in datagrams:
                 try:
@@ -126,9 +130,10 @@ class DatagramReader:
                     raise
                 except BaseException as error:  # it costs the protocol this datagram, as with asyncio
                     transport._report(error, "Error: protocol.datagram_received() call failed.")
-                if self._poll is None or len(ready) != scheduled:
+                has_to_wait = len(ready) != scheduled or loop._stopping is not stopping
+                if has_to_wait or self._poll is None:
                     break
         finally:
             self._held = list(datagrams)
-            if self._poll is not None and (self._held or len(ready) != scheduled):
+            if self._poll is not None and (self._held or has_to_wait):
                 self._go_on_soon()
