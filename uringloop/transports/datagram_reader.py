@@ -49,28 +49,38 @@ class DatagramReader:
         self._places = lib.ul_batch_places(self._engine)
         self._decodes = sock.family in addresses.FAMILIES
         self._are_large = False
-        self._poll: Poll | None = None  # while receiving
+        self._receiving = False
+        self._poll: Poll | None = None  # while receiving, but for the time that something is held
         self._held: list[Datagram] = []
         self._goes_on = False  # soon, with what is held
 
     def start(self) -> None:
         """Begin to receive, or go on."""
-        if self._poll is None:
-            self._poll = Poll(self._transport._proactor, self._sock.fileno(), READABLE, self._receive)
-            self._poll.start()
+        if not self._receiving:
+            self._receiving = True
             if self._held:
                 self._go_on_soon()
+            else:
+                self._start_poll()
 
     def stop(self) -> None:
         """Deliver nothing until start(); what arrives stays with the kernel as far as it has room."""
+        self._receiving = False
+        self._stop_poll()
+
+    def _start_poll(self) -> None:
+        self._poll = Poll(self._transport._proactor, self._sock.fileno(), READABLE, self._receive)
+        self._poll.start()
+
+    def _stop_poll(self) -> None:
         poll, self._poll = self._poll, None
         if poll is not None:
             poll.stop()
 
     def _receive(self) -> None:
-        """Receive a batch, or an error, when nothing is to come before."""
+        """Receive a batch, or an error."""
         left = _LARGEST_BATCH
-        while left and self._poll is not None and not self._goes_on:
+        while left and self._receiving:
             most = left if self._decodes and not self._are_large else 1
             try:
                 datagrams = self._receive_some(most)
@@ -83,8 +93,7 @@ class DatagramReader:
                 return
             left -= len(datagrams)
             self._are_large = len(datagrams[0][0]) > _LARGE
-            self._deliver(iter(datagrams))
-            if most > 1:  # what else may be there is found in the next turn
+            if self._deliver(iter(datagrams)) or most > 1:  # what else may be there is found in the next turn
                 return
 
     def _receive_some(self, most: int) -> list[Datagram]:
@@ -104,17 +113,24 @@ class DatagramReader:
         ]
 
     def _go_on_soon(self) -> None:
+        self._stop_poll()  # it would be answered in each turn, for nothing
         if not self._goes_on:
             self._goes_on = True
             self._transport._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
+        """Deliver what is held, or else receive again."""
         self._goes_on = False
-        if self._poll is not None:
-            held, self._held = self._held, []
+        if not self._receiving:
+            return
+        held, self._held = self._held, []
+        if held:
             self._deliver(iter(held))
+        elif self._poll is None:
+            self._start_poll()
 
-    def _deliver(self, datagrams: Iterator[Datagram]) -> None:
+    def _deliver(self, datagrams: Iterator[Datagram]) -> bool:
+        """Deliver until the protocol pauses, schedules something or stops the loop; tell of these two."""
         transport = self._transport
         loop = transport._loop
         run = transport._context.run
@@ -131,9 +147,10 @@ class DatagramReader:
                 except BaseException as error:  # it costs the protocol this datagram, as with asyncio
                     transport._report(error, "Error: protocol.datagram_received() call failed.")
                 has_to_wait = len(ready) != scheduled or loop._stopping is not stopping
-                if has_to_wait or self._poll is None:
+                if has_to_wait or not self._receiving:
                     break
+            return has_to_wait
         finally:
             self._held = list(datagrams)
-            if self._poll is not None and (self._held or has_to_wait):
+            if self._receiving and (self._held or self._poll is None):
                 self._go_on_soon()
