@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import importlib
+import random
 import sys
 import threading
 import time
 import weakref
 
 import pytest
-from support.checks import forget, turns, until
+from support.checks import PATIENCE, forget, turns, until
 from support.children import run
 from support.running import in_thread, run_briefly
 
@@ -71,6 +73,32 @@ def test_stop_before_the_future_is_done_is_an_error_and_the_future_goes_on(loop)
     assert str(caught.value) == "Event loop stopped before Future completed."
     loop.call_soon(future.set_result, "later")
     assert loop.run_until_complete(future) == "later"
+
+
+async def write_it(loop, sock, data):
+    transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, sock)
+    transport.write(data)
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    "send", [lambda loop, sock, data: loop.sock_sendall(sock, data), write_it], ids=["sock", "transport"]
+)
+@pytest.mark.parametrize("kind_of_socket", ["tcp", "unix"])
+def test_what_is_large_gets_through_in_runs_of_one_turn(loop, sockets, kind_of_socket, send):
+    ours, theirs = sockets.pair(kind_of_socket)
+    data = random.Random(1).randbytes(5_000_000)
+    task = loop.create_task(send(loop, ours, data))
+    received = bytearray()
+    deadline = time.monotonic() + PATIENCE
+    while len(received) < len(data) or not task.done():
+        assert time.monotonic() < deadline, len(received)
+        run_briefly(loop)
+        with contextlib.suppress(BlockingIOError):
+            received += theirs.recv(100_000)
+    assert received == data
+    for _ in range(3):
+        run_briefly(loop)
 
 
 def test_a_future_that_was_run_once_no_longer_stops_the_loop(loop):

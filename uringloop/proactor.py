@@ -159,6 +159,7 @@ class Proactor:
         """Leave nothing staged, and nothing half done that another thread could not go on with."""
         if self.ring.forked:
             return
+        self.ring.flush()  # first: in runs of one turn, a send that nothing has tried would never get any further
         for operation in list(self._operations.values()):
             if not operation.restartable:
                 self.cancel(operation)
