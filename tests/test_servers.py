@@ -19,7 +19,7 @@ import weakref
 import pytest
 from support.checks import PATIENCE, outcome, stays, turns, until, without_garbage_collector
 from support.children import child, run
-from support.protocols import Echo, Recorder
+from support.protocols import Echo, Recorder, dropped
 from support.running import variable
 from support.sockets import HOSTS, INTERNET, free_port, read_exactly, reset, sees_the_end
 
@@ -276,6 +276,16 @@ async def test_what_waited_in_a_socket_that_listened_before_is_sent_to_without_d
         protocol.transport.close()
         await protocol.ends()
     await finish(server)
+
+
+@pytest.mark.uringloop_only("asyncio leaves Nagle's algorithm to a socket that does not name its protocol")
+@families
+async def test_a_connection_whose_socket_does_not_name_its_protocol_is_sent_to_without_delay(loop, sockets, family):
+    ours, _ = sockets.tcp_pair(family)
+    assert ours.proto == 0
+    transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
+    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    await dropped(transport)
 
 
 async def test_the_peers_of_accepted_connections_are_known_even_if_they_have_gone(loop, sockets):
