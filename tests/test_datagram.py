@@ -563,6 +563,25 @@ async def test_what_a_protocol_schedules_at_a_datagram_runs_before_the_next_come
         assert len(protocol.got) == 3
 
 
+@pytest.mark.parametrize("pauses", [False, True])
+async def test_what_each_of_many_datagrams_has_scheduled_runs_before_the_next_comes(loop, sockets, pauses):
+    class Scheduling(Recorder):
+        def datagram_received(self, data, addr):
+            order.append("datagram")
+            loop.call_soon(order.append, "scheduled")
+            if pauses:
+                self.transport.pause_reading()
+                self.transport.resume_reading()
+
+    order: list[str] = []
+    ours, theirs = sockets.udp_pair()
+    async with endpoint(Scheduling(), sock=ours):
+        for _ in range(100):
+            theirs.send(b"x")
+        await until(lambda: len(order) >= 200)
+        assert order == ["datagram", "scheduled"] * 100
+
+
 @pytest.mark.parametrize("end", ["close", "abort"])
 async def test_nothing_is_delivered_after_the_end_of_a_pause(loop, sockets, end):
     ours, theirs = sockets.udp_pair()

@@ -52,13 +52,13 @@ class DatagramReader:
         self._receiving = False
         self._poll: Poll | None = None  # while receiving, but for the time that something is held
         self._held: list[Datagram] = []
-        self._goes_on = False  # soon, with what is held
+        self._goes_on = False  # delivers, or will soon go on
 
     def start(self) -> None:
         """Begin to receive, or go on."""
         if not self._receiving:
             self._receiving = True
-            if self._held:
+            if self._held or self._goes_on:
                 self._go_on_soon()
             else:
                 self._start_poll()
@@ -80,7 +80,7 @@ class DatagramReader:
     def _receive(self) -> None:
         """Receive a batch, or an error."""
         left = _LARGEST_BATCH
-        while left and self._receiving:
+        while left and self._poll is not None:
             most = left if self._decodes and not self._are_large else 1
             try:
                 datagrams = self._receive_some(most)
@@ -126,7 +126,7 @@ class DatagramReader:
         held, self._held = self._held, []
         if held:
             self._deliver(iter(held))
-        elif self._poll is None:
+        else:
             self._start_poll()
 
     def _deliver(self, datagrams: Iterator[Datagram]) -> bool:
@@ -138,6 +138,7 @@ class DatagramReader:
         scheduled = len(ready)
         stopping = loop._stopping
         has_to_wait = False
+        self._goes_on = True
         try:
             for data, address in datagrams:
                 try:
@@ -152,5 +153,6 @@ class DatagramReader:
             return has_to_wait
         finally:
             self._held = list(datagrams)
+            self._goes_on = False
             if self._receiving and (self._held or self._poll is None):
                 self._go_on_soon()
