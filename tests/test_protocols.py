@@ -367,9 +367,8 @@ async def test_in_debug_mode_a_slow_protocol_is_logged(loop, sockets, caplog):
         link.peer.send(b"x")
         await link.protocol.receives(1)
         await turns(2)
-        logged = [record.message for record in caplog.records if "took 0.0" in record.message]
+        logged = [record.message for record in caplog.records if record.message.startswith("Executing <")]
         assert bool(logged) == loop.get_debug()
-        assert all(message.startswith("Executing <") for message in logged)
 
 
 def test_a_transport_left_unclosed_emits_a_warning(loop, sockets):
