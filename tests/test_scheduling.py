@@ -303,12 +303,13 @@ def test_an_idle_loop_uses_no_processor_time(loop):
 
 
 def test_a_timer_is_not_much_late_on_an_idle_loop(loop):
-    lateness = []
-    for _ in range(10):
+    deadline = time.monotonic() + PATIENCE  # a busy machine makes most of them late
+    lateness = 1.0
+    while lateness >= 0.005:
+        assert time.monotonic() < deadline, lateness
         timer = loop.call_later(0.01, loop.stop)
         loop.run_forever()
-        lateness.append(loop.time() - timer.when())
-    assert min(lateness) < 0.005
+        lateness = loop.time() - timer.when()
 
 
 def test_a_timer_in_the_past_is_due_at_once(loop):
