@@ -207,7 +207,7 @@ def test_in_debug_mode_a_slow_callback_is_logged_with_its_duration(loop, caplog,
         return
     (message,) = found
     assert message.startswith("Executing <")
-    assert 0.02 <= float(message.split(" took ")[1].removesuffix(" seconds")) < 2
+    assert 0.02 <= float(message.split(" took ")[1].removesuffix(" seconds")) < 10
 
 
 def test_in_debug_mode_a_slow_step_of_a_task_is_logged_with_the_task(loop, caplog):

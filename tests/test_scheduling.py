@@ -154,7 +154,7 @@ def test_stop_does_not_wait_for_timers(loop):
     timer = loop.call_later(3600, pytest.fail, "an hour has passed")
     started = time.monotonic()
     run_briefly(loop)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < PATIENCE
     timer.cancel()
 
 

@@ -632,7 +632,7 @@ async def test_a_connection_that_meets_the_close_leaves_nothing(loop, sockets, w
     await turns(wait)
     server.close()
     await turns(5)
-    client.settimeout(1)
+    client.settimeout(PATIENCE)
     with contextlib.suppress(ConnectionError):
         client.send(b"x")
     await asyncio.sleep(0.002)

@@ -11,11 +11,20 @@ import pytest
 from support.checks import outcome, turns, until
 from support.protocols import Recorder, closed, linked
 from support.sockets import pattern, read_exactly, reset, send_all, shrink
-from support.tls import NAME, Ends, Peer, ViewRecorder, client_context, encrypted, ended, of_version, server_context
+from support.tls import (
+    NAME,
+    PROMPTLY,
+    Ends,
+    Peer,
+    ViewRecorder,
+    client_context,
+    encrypted,
+    ended,
+    of_version,
+    server_context,
+)
 
 LARGE = 3_000_000
-PROMPTLY = 2.0
-"""Seconds; what waits for a timeout of TLS in vain takes 30 or 60."""
 
 
 @contextlib.asynccontextmanager

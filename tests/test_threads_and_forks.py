@@ -18,7 +18,7 @@ import time
 import warnings
 
 import pytest
-from support.checks import forget
+from support.checks import PATIENCE, forget
 from support.sockets import free_port
 
 import uringloop
@@ -567,7 +567,7 @@ def test_a_child_that_outlives_its_parent_keeps_no_port_busy():
     try:
         out, _ = parent.communicate(timeout=30)
         assert out == "served\n"
-        deadline = time.monotonic() + 2  # the kernel frees a dead process's ring, and what it uses, a moment later
+        deadline = time.monotonic() + PATIENCE  # the kernel frees a dead process's ring, and what that uses, later
         while not can_listen(port):
             assert time.monotonic() < deadline
             time.sleep(0.001)

@@ -14,6 +14,7 @@ from support.protocols import Echo, Recorder
 from support.sockets import pattern, shrink
 from support.tls import (
     NAME,
+    PROMPTLY,
     Peer,
     certified_context,
     client_context,
@@ -25,8 +26,6 @@ from support.tls import (
 )
 
 LARGE = 3_000_000
-PROMPTLY = 2.0
-"""Seconds; what waits for a timeout of TLS in vain takes 30 or 60."""
 
 versions = pytest.mark.parametrize(
     "version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["tls1.2", "tls1.3"]

@@ -16,6 +16,7 @@ from support.protocols import Echo, Recorder
 from support.sockets import pattern, read_exactly, read_some, read_to_the_end, reset, shrink
 from support.tls import (
     NAME,
+    PROMPTLY,
     Peer,
     ViewRecorder,
     client_context,
@@ -24,9 +25,6 @@ from support.tls import (
     server_context,
     with_peer,
 )
-
-PROMPTLY = 2.0
-"""Seconds; what waits for a timeout of TLS in vain takes 30 or 60."""
 
 INCOMING = "Error on transport creation for incoming connection"
 

@@ -18,11 +18,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from support.checks import until
+from support.checks import SLOWNESS, until
 from support.protocols import BufferedRecorder, Recorder, dropped
 from support.sockets import SocketMaker, read_some, send_all
 
 NAME = "localhost"
+
+PROMPTLY = 10.0 * SLOWNESS
+"""Seconds; what waits for a timeout of TLS in vain takes 30 or 60."""
 
 
 @functools.cache
