@@ -325,6 +325,12 @@ async def test_connect_to_a_name_that_does_not_exist(loop, sockets):
         await loop.sock_connect(sockets.new(socket.AF_INET), ("name.invalid", 80))
 
 
+async def test_connecting_with_a_flow_label_that_is_too_large(loop, sockets):
+    for flowinfo in (1 << 20, -1):
+        with pytest.raises(OverflowError, match="flowinfo"):
+            await loop.sock_connect(sockets.new(socket.AF_INET6), ("::1", 9, flowinfo, 0))
+
+
 @families
 async def test_a_refused_connection_names_the_address(loop, sockets, family):
     address = sockets.refused_address(family)

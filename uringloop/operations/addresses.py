@@ -16,6 +16,7 @@ FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 """Those known here."""
 
 _UNIX_PATH_SIZE = 108
+_LARGEST_FLOWINFO = 0xFFFFF
 _MOST_KNOWN = 4096
 
 
@@ -27,6 +28,8 @@ def encode(family: int, address: Any) -> bytes | None:
             return struct.pack("=H", family) + struct.pack("!H4s8x", port, socket.inet_pton(family, host))
         if family == socket.AF_INET6:
             host, port, flowinfo, scope = (*address, 0, 0)[:4]
+            if flowinfo > _LARGEST_FLOWINFO:
+                return None
             packed = socket.inet_pton(family, host)
             middle = struct.pack("!HI16s", port, flowinfo, packed)
             return struct.pack("=H", family) + middle + struct.pack("=I", scope)
